@@ -1,0 +1,1 @@
+"""Around a run: configuration, training, evaluation, comparison, results."""

@@ -1,0 +1,1 @@
+"""Environment-side parts: normalization of observations, rewards, actions and images."""
