@@ -1,0 +1,110 @@
+"""The algorithms that come with this package, with their papers."""
+
+import sb3_contrib
+import stable_baselines3
+
+from agents.registry.spec import AgentSpec
+
+_ANY = ("Box", "Discrete", "MultiBinary", "MultiDiscrete")
+_CONTINUOUS = ("Box",)
+_DISCRETE = ("Discrete",)
+
+BUILTIN_SPECS = (
+    AgentSpec(
+        "a2c",
+        stable_baselines3.A2C,
+        "MlpPolicy",
+        "Mnih, Badia, Mirza, Graves, Lillicrap, Harley, Silver, Kavukcuoglu: Asynchronous Methods for Deep "
+        "Reinforcement Learning, 2016 (the synchronous variant)",
+        _ANY,
+    ),
+    AgentSpec(
+        "ars",
+        sb3_contrib.ARS,
+        "MlpPolicy",
+        "Mania, Guy, Recht: Simple Random Search Provides a Competitive Approach to Reinforcement Learning, 2018",
+        ("Box", "Discrete"),
+    ),
+    AgentSpec(
+        "crossq",
+        sb3_contrib.CrossQ,
+        "MlpPolicy",
+        "Bhatt, Palenicek, Belousov, Argus, Amiranashvili, Brox, Peters: CrossQ: Batch Normalization in Deep "
+        "Reinforcement Learning for Greater Sample Efficiency and Simplicity, 2024",
+        _CONTINUOUS,
+    ),
+    AgentSpec(
+        "ddpg",
+        stable_baselines3.DDPG,
+        "MlpPolicy",
+        "Lillicrap, Hunt, Pritzel, Heess, Erez, Tassa, Silver, Wierstra: Continuous Control with Deep Reinforcement "
+        "Learning, 2016",
+        _CONTINUOUS,
+    ),
+    AgentSpec(
+        "dqn",
+        stable_baselines3.DQN,
+        "MlpPolicy",
+        "Mnih, Kavukcuoglu, Silver, Rusu, Veness, Bellemare, Graves, Riedmiller et al.: Human-Level Control through "
+        "Deep Reinforcement Learning, 2015",
+        _DISCRETE,
+    ),
+    AgentSpec(
+        "maskableppo",
+        sb3_contrib.MaskablePPO,
+        "MlpPolicy",
+        "Huang, Ontañón: A Closer Look at Invalid Action Masking in Policy Gradient Algorithms, 2022",
+        ("Discrete", "MultiBinary", "MultiDiscrete"),
+    ),
+    AgentSpec(
+        "ppo",
+        stable_baselines3.PPO,
+        "MlpPolicy",
+        "Schulman, Wolski, Dhariwal, Radford, Klimov: Proximal Policy Optimization Algorithms, 2017",
+        _ANY,
+    ),
+    AgentSpec(
+        "qrdqn",
+        sb3_contrib.QRDQN,
+        "MlpPolicy",
+        "Dabney, Rowland, Bellemare, Munos: Distributional Reinforcement Learning with Quantile Regression, 2018",
+        _DISCRETE,
+    ),
+    AgentSpec(
+        "recurrentppo",
+        sb3_contrib.RecurrentPPO,
+        "MlpLstmPolicy",
+        "Schulman, Wolski, Dhariwal, Radford, Klimov: Proximal Policy Optimization Algorithms, 2017 (with an LSTM)",
+        _ANY,
+    ),
+    AgentSpec(
+        "sac",
+        stable_baselines3.SAC,
+        "MlpPolicy",
+        "Haarnoja, Zhou, Abbeel, Levine: Soft Actor-Critic: Off-Policy Maximum Entropy Deep Reinforcement Learning "
+        "with a Stochastic Actor, 2018",
+        _CONTINUOUS,
+    ),
+    AgentSpec(
+        "td3",
+        stable_baselines3.TD3,
+        "MlpPolicy",
+        "Fujimoto, van Hoof, Meger: Addressing Function Approximation Error in Actor-Critic Methods, 2018",
+        _CONTINUOUS,
+    ),
+    AgentSpec(
+        "tqc",
+        sb3_contrib.TQC,
+        "MlpPolicy",
+        "Kuznetsov, Shvechikov, Grishin, Vetrov: Controlling Overestimation Bias with Truncated Mixture of Continuous "
+        "Distributional Quantile Critics, 2020",
+        _CONTINUOUS,
+    ),
+    AgentSpec(
+        "trpo",
+        sb3_contrib.TRPO,
+        "MlpPolicy",
+        "Schulman, Levine, Moritz, Jordan, Abbeel: Trust Region Policy Optimization, 2015",
+        _ANY,
+    ),
+)
