@@ -118,9 +118,11 @@ def _is_number(column: pd.Series) -> bool:
 
 def _decimals(column: pd.Series) -> int:
     known = column.dropna().to_numpy(dtype=np.float64)
-    if not len(known) or np.all(known == np.round(known)):
-        return 0 if pd.api.types.is_integer_dtype(column) else 1
+    if not len(known) or pd.api.types.is_integer_dtype(column):
+        return 0
     largest = np.max(np.abs(known))
+    if np.all(known == np.round(known)):
+        return 0 if largest >= 1000 else 1
     return 0 if largest >= 1000 else 1 if largest >= 10 else 2
 
 

@@ -131,7 +131,7 @@ def band(
         return np.full(n_points, np.nan), np.full(n_points, np.nan)
     drawn = _draw(n, n_resamples, np.random.default_rng(rng))
     # point by point: all points at once would take n_resamples * n * n_points numbers
-    edges = np.stack([np.quantile(statistic(column[drawn]), tails) for column in values.T])
+    edges = np.array([np.quantile(statistic(column[drawn]), tails) for column in values.T]).reshape(n_points, 2)
     return edges[:, 0], edges[:, 1]
 
 
