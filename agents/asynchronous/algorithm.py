@@ -1,0 +1,409 @@
+"""The base of the asynchronous algorithms: SB3's ``BaseAlgorithm`` in front, the engine behind.
+
+A subclass gives policies, a recipe for its learner and its own arguments. What all share is here: resolving the environment, the
+flat parameter vector and its optimizer, ``learn`` with one worker inside this process or several beside it, and the
+state of the model before, during and after.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import time
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any, ClassVar, Self
+
+import cloudpickle
+import gymnasium as gym
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import MaybeCallback, Schedule
+from stable_baselines3.common.vec_env import VecEnv
+
+from agents.asynchronous.budget import StepBudget
+from agents.asynchronous.copies import EnvironmentLike, factory_for, resolve
+from agents.asynchronous.delivery import Delivery, SegmentProgressBar
+from agents.asynchronous.events import Ready
+from agents.asynchronous.learner import Recipe
+from agents.asynchronous.memory import SharedArrays
+from agents.asynchronous.optimizer import FlatOptimizer, UpdateRule
+from agents.asynchronous.processes import warm_up
+from agents.asynchronous.store import MemoryStore
+from agents.asynchronous.supervisor import Supervisor
+from agents.asynchronous.worker import Task, build_worker
+from agents.common.flat import FlatParameters
+
+ALL_ACTION_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class AsynchronousAlgorithm(BaseAlgorithm):
+    """Asynchronous actor-learners with a shared optimizer (Mnih et al. 2016).
+
+    Args:
+        policy: alias or class.
+        env: environment id, Gymnasium environment, SB3 VecEnv, or a callable that returns either; None when loading.
+        learning_rate: a constant, or a callable of the remaining progress (from 1 to 0) by the global step.
+        n_steps: vectorized environment steps between two gradient pushes; t_max in the paper.
+        gamma: discount per step.
+        max_grad_norm: gradients, sums over steps and environments, are scaled down to this norm; None leaves them.
+        rms_prop_eps: epsilon inside RMSProp's root (the paper's authors: 0.1).
+        rms_prop_alpha: decay of RMSProp's average and of momentum.
+        shared_optimizer: "rmsprop" (statistics shared), "rmsprop-local" and "momentum" (each worker's own), "adam" (shared).
+        n_workers: actor-learner processes; 1 runs inside the calling process. Default: the cores available.
+        worker_timeout: seconds without a sign of life before a worker counts as stuck; None never.
+        stats_window_size: episodes averaged for the logger.
+        tensorboard_log: folder, or None.
+        policy_kwargs: as in SB3, without optimizer_class.
+        verbose: as in SB3.
+        seed: of all random streams. One worker repeats to the bit; several apply their gradients in the order in which
+            they come, which no seed fixes.
+        device: of the workers' networks. "auto" is the CPU, for which the method is made.
+        supported_action_spaces: what the method can act in.
+        _init_setup_model: build the networks at once.
+
+    Raises:
+        ValueError: an argument out of range.
+        AssertionError: an action space the method does not support.
+    """
+
+    policy: Any
+    _default_tb_log_name: ClassVar[str]
+
+    def __init__(
+        self,
+        policy: str | type[BasePolicy],
+        env: EnvironmentLike | None,
+        *,
+        learning_rate: float | Schedule,
+        n_steps: int,
+        gamma: float,
+        max_grad_norm: float | None,
+        rms_prop_eps: float,
+        rms_prop_alpha: float,
+        shared_optimizer: str,
+        n_workers: int | None,
+        worker_timeout: float | None,
+        stats_window_size: int,
+        tensorboard_log: str | None,
+        policy_kwargs: dict[str, Any] | None,
+        verbose: int,
+        seed: int | None,
+        device: th.device | str,
+        supported_action_spaces: tuple[type[spaces.Space[Any]], ...],
+        _init_setup_model: bool,
+    ) -> None:
+        super().__init__(
+            policy,
+            None if env is None else resolve(env),  # type: ignore[arg-type]
+            learning_rate=learning_rate,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            device="cpu" if device == "auto" else device,
+            support_multi_env=True,
+            seed=seed,
+            supported_action_spaces=supported_action_spaces,
+        )
+        self.n_steps = n_steps
+        self.gamma = gamma
+        self.max_grad_norm = max_grad_norm
+        self.rms_prop_eps = rms_prop_eps
+        self.rms_prop_alpha = rms_prop_alpha
+        self.shared_optimizer = shared_optimizer
+        self.n_workers = available_cores() if n_workers is None else n_workers
+        self.worker_timeout = worker_timeout
+        self._given_env = env if isinstance(env, str) or not isinstance(env, gym.Env | VecEnv | None) else None
+        self._seeds = np.random.SeedSequence(seed)
+        if _init_setup_model:
+            self._setup_model()
+
+    # what a subclass brings
+
+    @abstractmethod
+    def _recipe(self) -> Recipe:
+        """The learner's recipe with the present settings."""
+
+    def _learned_parameters(self) -> Iterator[th.nn.Parameter]:
+        """The parameters that workers share and change, in the order of the vector."""
+        return self.policy.parameters()
+
+    def _lower_bounds(self, flat: FlatParameters) -> tuple[tuple[slice, float], ...]:
+        """Parameters that no update may push below a value."""
+        return ()
+
+    # set-up
+
+    def _setup_model(self) -> None:
+        self._check_arguments()
+        self._setup_lr_schedule()
+        self.set_random_seed(self.seed)
+        self.policy = self.policy_class(self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs)
+        self.policy = self.policy.to(self.device)
+        self._flat = FlatParameters(self._learned_parameters())
+        self.policy.optimizer = FlatOptimizer(
+            self._flat, self._update_rule(), lr=self.lr_schedule(1.0), n_workers=self.n_workers
+        )
+        if self.n_workers > 1:
+            warm_up()
+
+    def _check_arguments(self) -> None:
+        for name in ("n_workers", "n_steps"):
+            value = getattr(self, name)
+            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name}={value!r}, but it must be a whole number of at least 1.")
+        if not 0.0 <= self.gamma <= 1.0:
+            raise ValueError(f"gamma={self.gamma}, but it must lie in [0, 1]; for 99 % write 0.99.")
+        if self.max_grad_norm is not None and not self.max_grad_norm > 0.0:
+            raise ValueError(f"max_grad_norm={self.max_grad_norm}, but it must be positive; None does not clip.")
+        if self.worker_timeout is not None and not self.worker_timeout > 0.0:
+            raise ValueError(f"worker_timeout={self.worker_timeout}, but it must be positive seconds; None waits for ever.")
+        if "optimizer_class" in self.policy_kwargs or "optimizer_kwargs" in self.policy_kwargs:
+            raise ValueError(
+                "policy_kwargs names an optimizer, but the workers share one that changes a flat vector. Choose it with "
+                "shared_optimizer='rmsprop', 'rmsprop-local', 'momentum' or 'adam'."
+            )
+
+    def _update_rule(self) -> UpdateRule:
+        return UpdateRule(name=self.shared_optimizer, alpha=self.rms_prop_alpha, eps=self.rms_prop_eps)
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Seed Python, NumPy, torch, the environment and the streams that workers get theirs from."""
+        super().set_random_seed(seed)
+        if seed is not None:
+            self._seeds = np.random.SeedSequence(seed)
+
+    def set_env(self, env: EnvironmentLike, force_reset: bool = True) -> None:
+        """Learn from another environment of the same spaces and number of copies from now on.
+
+        Args:
+            env: id, Gymnasium environment, VecEnv, or a callable that returns either.
+            force_reset: begin with a reset.
+        """
+        super().set_env(resolve(env), force_reset)  # type: ignore[arg-type]
+        self._given_env = env if isinstance(env, str) or not isinstance(env, gym.Env | VecEnv) else None
+
+    @classmethod
+    def load(cls, path: Any, env: EnvironmentLike | None = None, *args: Any, **kwargs: Any) -> Self:  # type: ignore[override]
+        """As SB3's; ``env`` may also be an id or a callable."""
+        model = super().load(path, None if env is None else resolve(env), *args, **kwargs)  # type: ignore[arg-type]
+        if env is not None and not isinstance(env, gym.Env | VecEnv):
+            model._given_env = env
+        return model
+
+    # learning
+
+    def learn(
+        self,
+        total_timesteps: int = 100_000,
+        callback: MaybeCallback = None,
+        log_interval: int | None = 100,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Train; the workers take exactly ``total_timesteps`` environment steps (or the next multiple of ``n_envs``).
+
+        Args:
+            total_timesteps: environment steps over all workers and environments.
+            callback: called in this process, a whole segment at a time; see the documentation on callbacks.
+            log_interval: segments between two dumps of the logger; None never dumps.
+            tb_log_name: name of the run for TensorBoard.
+            reset_num_timesteps: count from 0 and reset the environment; else go on.
+            progress_bar: show one.
+
+        Returns:
+            The model.
+
+        Raises:
+            WorkerError: a worker was killed or is stuck.
+            NonFiniteGradientError: a gradient was NaN or infinite; it was not applied.
+            Exception: whatever an environment or a callback raised; the model is usable.
+        """
+        total_timesteps, initialized = self._setup_learn(
+            total_timesteps,
+            callback,
+            reset_num_timesteps,
+            tb_log_name or type(self).__name__,
+            progress_bar,
+        )
+        initialized.on_training_start(
+            {"self": self, "total_timesteps": total_timesteps, "callback": initialized, "log_interval": log_interval},
+            globals(),
+        )
+        delivery = Delivery(self, initialized, total_timesteps, log_interval)
+        steps = total_timesteps - self.num_timesteps
+        with _one_torch_thread():
+            if steps > 0 and self.n_workers == 1:
+                self._learn_inside(steps, delivery)
+            elif steps > 0:
+                self._learn_beside(steps, delivery)
+        self.update_progress(total_timesteps)
+        initialized.on_training_end()
+        return self
+
+    def _task(self, delivery: Delivery) -> Task:
+        return Task(
+            recipe=self._recipe(),
+            rule=self._update_rule(),
+            learning_rate=self.lr_schedule if callable(self.learning_rate) else float(self.learning_rate),
+            n_steps=self.n_steps,
+            max_grad_norm=self.max_grad_norm,
+            steps_before=self.num_timesteps,
+            total_steps=self._total_timesteps,
+            lower_bounds=self._lower_bounds(self._flat),
+            every_step=delivery.every_step,
+        )
+
+    def _layout(self) -> dict[str, Any]:
+        """Arrays that the workers share, by name."""
+        return {
+            **MemoryStore.layout(len(self._flat.vector), self._update_rule(), self.n_workers),
+            **StepBudget.layout(self.n_workers),
+        }
+
+    def _learn_inside(self, steps: int, delivery: Delivery) -> None:
+        """One worker in this process, on the model's own environment and parameters."""
+        assert self.env is not None
+        arrays = SharedArrays(StepBudget.layout(1), shared=False).arrays
+        # on the CPU the model's own vector, so that nothing needs to be copied
+        arrays["parameters"] = self._flat.vector.numpy(force=True)
+        arrays.update(self.policy.optimizer.arrays)
+        (seed,) = self._seeds.spawn(1)
+        worker = build_worker(
+            0,
+            self._task(delivery),
+            arrays,
+            contextlib.nullcontext(),
+            self.policy,
+            self._flat,
+            self.env,
+            seed,
+        )
+        worker.budget.open(steps)
+        before = self.num_timesteps
+        updates_before = self._n_updates
+        try:
+            for event in worker.run(self._last_obs):  # type: ignore[arg-type]
+                if not delivery.deliver(event):
+                    worker.budget.stop()
+        finally:
+            self._adopt(arrays)
+            self._last_obs = copy.deepcopy(worker.segment.observation_row(worker.segment.length))  # type: ignore[assignment]
+            self._last_episode_starts = worker.segment.episode_starts[worker.segment.length].copy()
+            self.num_timesteps = before + worker.budget.steps
+            self._n_updates = updates_before + worker.budget.updates
+
+    def _learn_beside(self, steps: int, delivery: Delivery) -> None:
+        """Several workers in processes of their own, each on a copy of the environment."""
+        assert self.env is not None
+        payload = cloudpickle.dumps(
+            (self._task(delivery), self._policy_to_send(), factory_for(self._given_env, self.env))
+        )
+        shared = SharedArrays(self._layout())
+        self._publish(shared.arrays)
+        before = self.num_timesteps
+        updates_before = self._n_updates
+        budget: StepBudget | None = None
+        try:
+            with Supervisor(payload, shared, self._seeds.spawn(self.n_workers), self.worker_timeout) as workers:
+                budget = workers.budget
+                budget.open(steps)
+                self._deliver_all(workers, delivery, shared.arrays)
+        finally:
+            # also when a worker died or the user interrupted: what was learned is kept
+            self._adopt(shared.arrays)
+            if budget is not None:
+                self.num_timesteps = before + budget.steps
+                self._n_updates = updates_before + budget.updates
+
+    def _deliver_all(self, workers: Supervisor, delivery: Delivery, arrays: dict[str, NDArray[Any]]) -> None:
+        going_on = True
+        started = False
+        for event in workers.events():
+            if isinstance(event, Ready):
+                if not started:
+                    # starting processes is not training: time/fps tells how fast training is
+                    self.start_time = time.time_ns()
+                    started = True
+            elif going_on:
+                # one snapshot for the whole delivery: what a callback evaluates is what it saves
+                self._adopt(arrays)
+                going_on = delivery.deliver(event)
+                if not going_on:
+                    workers.budget.stop()
+
+    def _policy_to_send(self) -> BasePolicy:
+        # without the optimizer; the deep copy's tensors own their memory, views of one vector would each bring all of it
+        return copy.deepcopy(self.policy, {id(self.policy.optimizer): None})  # type: ignore[no-any-return]
+
+    def _publish(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Copy the model's parameters and optimizer statistics into shared memory."""
+        arrays["parameters"][:] = self._flat.vector.numpy(force=True)
+        for name, own in self.policy.optimizer.arrays.items():
+            arrays[name][:] = own
+
+    def _adopt(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Copy them back; nothing to do where they are the model's own."""
+        if arrays["parameters"].ctypes.data != self._flat.vector.data_ptr():
+            with th.no_grad():
+                self._flat.vector.copy_(th.from_numpy(arrays["parameters"]))
+        for name, own in self.policy.optimizer.arrays.items():
+            if own is not arrays[name]:
+                own[:] = arrays[name]
+
+    # what the delivery of events asks of the model
+
+    def update_progress(self, total_timesteps: int) -> None:
+        """Set the remaining progress, and the learning rate that the optimizer shows."""
+        if total_timesteps > 0:
+            self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
+        for group in self.policy.optimizer.param_groups:
+            group["lr"] = self.lr_schedule(self._current_progress_remaining)
+
+    def count_episodes(self, infos: list[dict[str, Any]], dones: NDArray[np.bool_]) -> None:
+        """Add the episodes that ended in one step to the statistics of the logger."""
+        self._update_info_buffer(infos, dones)
+
+    def remember_updates(self, updates: int) -> None:
+        """Count gradient pushes as they are delivered; after ``learn`` the number is exact."""
+        self._n_updates += updates
+
+    def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
+        if not progress_bar:
+            return super()._init_callback(callback)
+        own: list[BaseCallback] = [SegmentProgressBar()]
+        initialized = super()._init_callback(callback)
+        everything = CallbackList([initialized, *own])
+        everything.init_callback(self)
+        return everything
+
+    # saving
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_flat", "_given_env"]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "policy.optimizer"], []
+
+
+@contextlib.contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    before = th.get_num_threads()
+    th.set_num_threads(1)
+    try:
+        yield
+    finally:
+        th.set_num_threads(before)

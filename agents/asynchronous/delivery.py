@@ -1,0 +1,160 @@
+"""Callbacks, statistics and the logger in the calling process, fed with workers' events.
+
+A callback that looks at single steps gets every step of a segment in a row: ``on_rollout_start``, ``on_step`` for each, then
+``on_rollout_end``. One that does not may say so with a class attribute ``per_step = False``: its ``on_rollout_end`` is then
+called with what arrived since the last call, and the workers send no single steps, which costs most of their speed.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback, ProgressBarCallback
+from stable_baselines3.common.utils import safe_mean
+
+from agents.asynchronous.events import Progress, Steps
+
+if TYPE_CHECKING:
+    from agents.asynchronous.algorithm import AsynchronousAlgorithm
+
+
+def looks_at_steps(callback: BaseCallback) -> bool:
+    """Whether a callback, or one of a list, must be called for every step."""
+    if isinstance(callback, CallbackList):
+        return any(looks_at_steps(part) for part in callback.callbacks)
+    if type(callback) is ConvertCallback:
+        return callback.callback is not None
+    if isinstance(callback, SegmentProgressBar):
+        return False
+    return bool(getattr(callback, "per_step", True))
+
+
+class SegmentProgressBar(ProgressBarCallback):
+    """SB3's progress bar, moved by segments instead of steps."""
+
+    per_step = False
+
+    def _on_rollout_end(self) -> None:
+        self.pbar.update(self.model.num_timesteps - self.pbar.n - self._counted_before)
+
+    def _on_training_start(self) -> None:
+        super()._on_training_start()
+        # the bar counts this call's steps only
+        self._counted_before = self.model.num_timesteps
+
+    def _on_step(self) -> bool:
+        return True
+
+
+class Delivery:
+    """Hands events on, in the order in which synchronous algorithms do.
+
+    Args:
+        model: whose callbacks, statistics and logger.
+        callback: the initialized callback.
+        total_timesteps: of this ``learn`` call, for the callbacks' locals.
+        log_interval: segments between two dumps of the logger; None never dumps.
+    """
+
+    def __init__(
+        self, model: AsynchronousAlgorithm, callback: BaseCallback, total_timesteps: int, log_interval: int | None
+    ) -> None:
+        self.model = model
+        self.callback = callback
+        self.every_step = looks_at_steps(callback)
+        self._has_callback = not (type(callback) is ConvertCallback and callback.callback is None)
+        self._total_timesteps = total_timesteps
+        self._log_interval = log_interval
+        self._segments = 0
+
+    def deliver(self, event: Progress) -> bool:
+        """Hand one event on; whether training shall go on."""
+        model = self.model
+        if event.steps is not None:
+            if not self._deliver_steps(event, event.steps):
+                return False
+        else:
+            model.num_timesteps += event.timesteps
+            if self._has_callback:
+                infos = [{"episode": record} for record, _ in event.episodes if record is not None]
+                self.callback.update_locals({"infos": infos, "total_timesteps": self._total_timesteps})
+                self.callback.on_rollout_start()
+                self.callback.on_rollout_end()
+        self._count_episodes(event)
+        self._log(event)
+        return True
+
+    def _deliver_steps(self, event: Progress, steps: Steps) -> bool:
+        model, callback = self.model, self.callback
+        n_steps = len(steps.rewards)
+        n_envs = event.timesteps // n_steps
+        callback.on_rollout_start()
+        for t in range(n_steps):
+            model.num_timesteps += n_envs
+            new = steps.new_observations
+            found: dict[str, Any] = {name: array[t] for name, array in steps.extra.items()}
+            found.update(
+                self=model,
+                env=model.env,
+                new_obs={key: rows[t] for key, rows in new.items()} if isinstance(new, dict) else new[t],
+                actions=steps.actions[t],
+                clipped_actions=steps.clipped_actions[t],
+                rewards=steps.rewards[t],
+                dones=steps.dones[t],
+                infos=steps.infos[t],
+                total_timesteps=self._total_timesteps,
+                n_steps=t,
+                worker=event.worker,
+            )
+            callback.update_locals(found)
+            if not callback.on_step():
+                model.count_episodes(steps.infos[t], steps.dones[t])
+                return False
+            model.count_episodes(steps.infos[t], steps.dones[t])
+        callback.on_rollout_end()
+        return True
+
+    def _count_episodes(self, event: Progress) -> None:
+        if event.steps is not None:
+            return
+        model = self.model
+        assert model.ep_info_buffer is not None
+        assert model.ep_success_buffer is not None
+        for record, success in event.episodes:
+            if record is not None:
+                model.ep_info_buffer.append(record)
+            if success is not None:
+                model.ep_success_buffer.append(success)
+
+    def _log(self, event: Progress) -> None:
+        model = self.model
+        before, self._segments = self._segments, self._segments + event.segments
+        model.remember_updates(event.segments)
+        if not self._log_interval or before // self._log_interval == self._segments // self._log_interval:
+            return
+        model.update_progress(self._total_timesteps)
+        self._dump(event.statistics)
+
+    def _dump(self, statistics: dict[str, float]) -> None:
+        model, logger = self.model, self.model.logger
+        assert model.ep_info_buffer is not None
+        assert model.ep_success_buffer is not None
+        seconds = max((time.time_ns() - model.start_time) / 1e9, sys.float_info.epsilon)
+        logger.record("time/iterations", self._segments, exclude="tensorboard")
+        if len(model.ep_info_buffer) > 0 and len(model.ep_info_buffer[0]) > 0:
+            logger.record("rollout/ep_rew_mean", safe_mean([record["r"] for record in model.ep_info_buffer]))
+            logger.record("rollout/ep_len_mean", safe_mean([record["l"] for record in model.ep_info_buffer]))
+        if len(model.ep_success_buffer) > 0:
+            logger.record("rollout/success_rate", safe_mean(model.ep_success_buffer))
+        logger.record("time/fps", int((model.num_timesteps - model._num_timesteps_at_start) / seconds))
+        logger.record("time/time_elapsed", int(seconds), exclude="tensorboard")
+        logger.record("time/total_timesteps", model.num_timesteps, exclude="tensorboard")
+        logger.record("train/learning_rate", model.lr_schedule(model._current_progress_remaining))
+        logger.record("train/n_updates", model._n_updates, exclude="tensorboard")
+        for name, value in statistics.items():
+            if np.isfinite(value):
+                logger.record(f"train/{name}", value)
+        logger.dump(step=model.num_timesteps)

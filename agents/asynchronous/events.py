@@ -1,0 +1,88 @@
+"""What a worker tells the calling process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from agents.asynchronous.segment import Observations
+
+
+@dataclass
+class Steps:
+    """Every step of one segment, for callbacks that look at steps; the first axis is the step.
+
+    Attributes:
+        new_observations: (length, n_envs, *space), or a dict of such arrays.
+        actions: (length, n_envs, *space) as the policy gave them.
+        clipped_actions: the same as the environment got them.
+        rewards: (length, n_envs).
+        dones: (length, n_envs).
+        infos: by step, by environment.
+        extra: what the learner adds: values, log_probs.
+    """
+
+    new_observations: Observations
+    actions: NDArray[Any]
+    clipped_actions: NDArray[Any]
+    rewards: NDArray[Any]
+    dones: NDArray[Any]
+    infos: list[list[dict[str, Any]]]
+    extra: dict[str, NDArray[Any]]
+
+
+@dataclass
+class Progress:
+    """Whole segments of one worker.
+
+    Attributes:
+        worker: index.
+        segments: how many.
+        timesteps: environment steps in them.
+        episodes: (Monitor's record or None, ``is_success`` or None) of the episodes that ended in them.
+        statistics: the last segment's numbers for the logger.
+        steps: the single steps, where they were asked for (one segment an event then).
+        normalization: exact statistics of what the worker's environment saw since its last event, where there are any.
+    """
+
+    worker: int
+    segments: int
+    timesteps: int
+    episodes: list[tuple[dict[str, Any] | None, Any]] = field(default_factory=list)
+    statistics: dict[str, float] = field(default_factory=dict)
+    steps: Steps | None = None
+    normalization: NDArray[Any] | None = None
+
+
+@dataclass
+class Ready:
+    """The worker has its policy and environments and begins to act."""
+
+    worker: int
+
+
+@dataclass
+class Finished:
+    """The worker found no step left, or was told to end."""
+
+    worker: int
+
+
+@dataclass
+class Failed:
+    """The worker raised.
+
+    Attributes:
+        worker: index.
+        error: the pickled exception, or None where it cannot be pickled.
+        text: its traceback.
+    """
+
+    worker: int
+    error: bytes | None
+    text: str
+
+
+Event = Progress | Ready | Finished | Failed

@@ -1,0 +1,169 @@
+"""The shared optimizer: how a pushed gradient changes the one parameter vector.
+
+:class:`UpdateRule` names the rule and its constants, :class:`FlatOptimizer` is the same thing as a
+``torch.optim.Optimizer``, so that SB3's saving, loading and inspecting find what they expect at ``policy.optimizer``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch as th
+from numpy.typing import NDArray
+
+from agents.asynchronous.memory import Layout
+from agents.common.flat import FlatParameters
+from agents.common.optimizers import adam_update, momentum_update, rmsprop_update
+
+SHARED_OPTIMIZERS = ("rmsprop", "rmsprop-local", "momentum", "adam")
+
+Update = Callable[[NDArray[Any], float], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateRule:
+    """One of the rules compared in Mnih et al. (2016), section 4, or Adam.
+
+    Attributes:
+        name: "rmsprop" (statistics shared by all workers), "rmsprop-local" and "momentum" (each worker its own), "adam"
+            (shared).
+        alpha: decay of RMSProp's squared average, and of momentum's velocity, as in the paper.
+        eps: RMSProp's, inside the root.
+        beta1: Adam's decay of the average.
+        beta2: Adam's decay of the squared average.
+        adam_eps: Adam's, outside the root.
+
+    Raises:
+        ValueError: an unknown name or a constant out of range.
+    """
+
+    name: str = "rmsprop"
+    alpha: float = 0.99
+    eps: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.999
+    adam_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if self.name not in SHARED_OPTIMIZERS:
+            raise ValueError(
+                f"shared_optimizer={self.name!r}, but it must be one of {', '.join(map(repr, SHARED_OPTIMIZERS))}."
+            )
+        for name in ("alpha", "beta1", "beta2"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                shown = "rms_prop_alpha" if name == "alpha" else name
+                raise ValueError(f"{shown}={getattr(self, name)}, but it must lie in [0, 1); the default is 0.99.")
+        if self.eps <= 0.0:
+            raise ValueError(f"rms_prop_eps={self.eps}, but it must be positive; the default is 0.1.")
+
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        """Names of the vectors the rule keeps, torch's where torch has the same."""
+        return {
+            "rmsprop": ("square_avg",),
+            "rmsprop-local": ("square_avg",),
+            "momentum": ("momentum_buffer",),
+            "adam": ("exp_avg", "exp_avg_sq"),
+        }[self.name]
+
+    @property
+    def per_worker(self) -> bool:
+        """Whether every worker keeps statistics of its own."""
+        return self.name in ("rmsprop-local", "momentum")
+
+    def layout(self, size: int, n_workers: int) -> Layout:
+        """The arrays that the rule keeps for ``size`` parameters."""
+        rows = n_workers if self.per_worker else 1
+        arrays: dict[str, tuple[tuple[int, ...], Any]] = {name: ((rows, size), np.float32) for name in self.statistics}
+        arrays["optimizer_step"] = ((1,), np.int64)
+        return arrays
+
+    def bind(
+        self, parameters: NDArray[np.float32], statistics: Mapping[str, NDArray[Any]], worker: int, scratch: Any = None
+    ) -> Update:
+        """The update as a function ``(gradient, learning_rate)`` that changes ``parameters`` and its statistics."""
+        row = worker if self.per_worker else 0
+        vectors = [statistics[name][row] for name in self.statistics]
+        step = statistics["optimizer_step"]
+        scratch = np.empty_like(parameters) if scratch is None else scratch
+
+        def rmsprop(gradient: NDArray[Any], learning_rate: float) -> None:
+            rmsprop_update(parameters, gradient, vectors[0], scratch, learning_rate, self.alpha, self.eps)
+
+        def momentum(gradient: NDArray[Any], learning_rate: float) -> None:
+            momentum_update(parameters, gradient, vectors[0], scratch, learning_rate, self.alpha)
+
+        def adam(gradient: NDArray[Any], learning_rate: float) -> None:
+            step[0] += 1  # shared: every worker's update counts in everybody's bias correction
+            adam_update(
+                parameters, gradient, *vectors, scratch, int(step[0]), learning_rate, self.beta1, self.beta2, self.adam_eps
+            )
+
+        return {"rmsprop": rmsprop, "rmsprop-local": rmsprop, "momentum": momentum, "adam": adam}[self.name]
+
+
+class FlatOptimizer(th.optim.Optimizer):
+    """An :class:`UpdateRule` as a torch optimizer whose state is views of flat vectors.
+
+    ``state_dict`` holds the statistics by parameter under torch's names; statistics that every worker keeps for itself
+    have the worker as their first dimension. Loading copies into the vectors, so the views stay views.
+
+    Args:
+        flat: the parameters it changes.
+        rule: how.
+        lr: learning rate shown in ``param_groups``; the workers compute their own from the schedule.
+        n_workers: rows of statistics that are kept per worker.
+    """
+
+    def __init__(self, flat: FlatParameters, rule: UpdateRule, lr: float, n_workers: int = 1) -> None:
+        self.rule = rule
+        self.flat = flat
+        self.arrays: dict[str, NDArray[Any]] = {
+            name: np.zeros(shape, dtype) for name, (shape, dtype) in rule.layout(len(flat.vector), n_workers).items()
+        }
+        super().__init__(flat.parameters, {"lr": lr, "alpha": rule.alpha, "eps": rule.eps})
+        self._show_state()
+
+    def _show_state(self) -> None:
+        step = th.from_numpy(self.arrays["optimizer_step"])[0]
+        for parameter, where in zip(self.flat.parameters, self.flat.slices, strict=True):
+            state: dict[str, th.Tensor] = {"step": step}
+            for name in self.rule.statistics:
+                rows = th.from_numpy(self.arrays[name])[:, where]
+                shape = parameter.shape if not self.rule.per_worker else (len(rows), *parameter.shape)
+                state[name] = rows.unflatten(1, (*parameter.shape,) or (1,)).reshape(shape)
+            self.state[parameter] = state
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Apply the present gradient as worker 0 would.
+
+        Args:
+            closure: recomputes the loss, as for every torch optimizer.
+        """
+        loss = None if closure is None else closure()
+        parameters = self.flat.vector.numpy(force=True)
+        self.rule.bind(parameters, self.arrays, worker=0)(self.flat.gradient.numpy(force=True), self.param_groups[0]["lr"])
+        if self.flat.vector.device.type != "cpu":
+            self.flat.vector.copy_(th.from_numpy(parameters))
+        return loss
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Copy a saved state in; a state of fewer workers is repeated for the others."""
+        super().load_state_dict(state_dict)
+        for parameter, where in zip(self.flat.parameters, self.flat.slices, strict=True):
+            saved = self.state.get(parameter, {})
+            for name in self.rule.statistics:
+                if name not in saved:
+                    raise ValueError(
+                        f"The saved optimizer state has no {name!r} (it has {sorted(saved)}), but "
+                        f"shared_optimizer={self.rule.name!r} needs it; load with the shared_optimizer it was saved with."
+                    )
+                rows = saved[name].detach().cpu().numpy().reshape(-1, where.stop - where.start)
+                own = self.arrays[name]
+                for row in range(len(own)):
+                    own[row, where] = rows[row % len(rows)]
+            self.arrays["optimizer_step"][0] = int(saved.get("step", 0))
+        self._show_state()

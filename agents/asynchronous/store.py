@@ -1,0 +1,66 @@
+"""Where the parameters live: a worker pulls them and pushes gradients, and knows nothing else.
+
+:class:`MemoryStore` is one flat vector that all workers of a machine share. A store on another machine takes its place
+by offering the same two methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.asynchronous.memory import Layout
+from agents.asynchronous.optimizer import UpdateRule
+
+FloatVector = NDArray[np.float32]
+
+
+class ParameterStore(Protocol):
+    """The two methods an asynchronous worker needs."""
+
+    def pull(self, out: FloatVector) -> None:
+        """Copy the present parameters into ``out`` (P,)."""
+
+    def push(self, gradient: FloatVector, learning_rate: float) -> None:
+        """Let a gradient (P,) change the parameters."""
+
+
+class MemoryStore:
+    """Parameters and optimizer statistics in memory; updates are applied in place, without locks (Hogwild).
+
+    Args:
+        arrays: those of :meth:`layout`.
+        rule: how a gradient changes the parameters.
+        worker: whose statistics to use where every worker keeps its own.
+        lower_bounds: (slice, value) pairs: parameters that an update may not push below a value.
+    """
+
+    def __init__(
+        self,
+        arrays: Mapping[str, NDArray[Any]],
+        rule: UpdateRule,
+        worker: int,
+        lower_bounds: tuple[tuple[slice, float], ...] = (),
+    ) -> None:
+        self.parameters: FloatVector = arrays["parameters"]
+        self._update = rule.bind(self.parameters, arrays, worker)
+        self._bounded = [(self.parameters[where], value) for where, value in lower_bounds]
+
+    @staticmethod
+    def layout(size: int, rule: UpdateRule, n_workers: int) -> Layout:
+        """The arrays a store of ``size`` parameters needs."""
+        return {"parameters": ((size,), np.float32), **rule.layout(size, n_workers)}
+
+    def pull(self, out: FloatVector) -> None:
+        """Copy the present parameters into ``out``; nothing to do when it is the store's own vector."""
+        if out is not self.parameters:
+            np.copyto(out, self.parameters)
+
+    def push(self, gradient: FloatVector, learning_rate: float) -> None:
+        """Apply a gradient at once."""
+        self._update(gradient, learning_rate)
+        for part, value in self._bounded:
+            np.maximum(part, value, out=part)

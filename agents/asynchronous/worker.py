@@ -1,0 +1,323 @@
+"""The worker: pull parameters, act for a segment, push its gradient, tell the caller.
+
+:class:`Worker` is the loop and runs anywhere; :func:`main` is a worker process around it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import random
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing import connection, process
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import torch as th
+from numpy.typing import NDArray
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.vec_env import VecEnv
+
+from agents.asynchronous.budget import StepBudget
+from agents.asynchronous.errors import NonFiniteGradientError
+from agents.asynchronous.events import Failed, Finished, Progress, Ready, Steps
+from agents.asynchronous.learner import Learner, Recipe, Setting
+from agents.asynchronous.memory import FileLock, SharedArrays
+from agents.asynchronous.optimizer import UpdateRule
+from agents.asynchronous.segment import Observations, Segment
+from agents.asynchronous.stepping import Stepper, make_stepper
+from agents.asynchronous.store import MemoryStore, ParameterStore
+from agents.common.flat import FlatParameters
+from agents.common.optimizers import clip_gradient
+
+# Between two events of a process whose caller does not look at single steps: often enough for a progress bar, seldom
+# enough to leave the calling process idle.
+_SECONDS_BETWEEN_EVENTS = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What every worker of one ``learn`` call is told.
+
+    Attributes:
+        recipe: builds the learner.
+        rule: how a gradient changes the shared parameters.
+        learning_rate: a constant, or a function of the remaining progress.
+        n_steps: vectorized steps a segment.
+        max_grad_norm: gradients are scaled down to this Euclidean norm; None leaves them.
+        steps_before: environment steps of earlier ``learn`` calls that count on.
+        total_steps: the global step at which ``learn`` ends, for schedules.
+        lower_bounds: parameters that must stay above a value.
+        every_step: whether callbacks look at single steps.
+    """
+
+    recipe: Recipe
+    rule: UpdateRule
+    learning_rate: float | Callable[[float], float]
+    n_steps: int
+    max_grad_norm: float | None
+    steps_before: int
+    total_steps: int
+    lower_bounds: tuple[tuple[slice, float], ...]
+    every_step: bool
+
+
+class Worker:
+    """One actor-learner.
+
+    Args:
+        index: from 0.
+        task: what to do.
+        store: where the parameters live.
+        budget: who may still step.
+        stepper: its environments.
+        segment: memory for one segment.
+        learner: how to act and what to learn.
+        seconds_between_events: 0 answers an event a segment.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        task: Task,
+        store: ParameterStore,
+        budget: StepBudget,
+        stepper: Stepper,
+        segment: Segment,
+        learner: Learner,
+        seconds_between_events: float = 0.0,
+    ) -> None:
+        self.index = index
+        self.task = task
+        self.store = store
+        self.budget = budget
+        self.stepper = stepper
+        self.segment = segment
+        self.learner = learner
+        self._seconds_between_events = 0.0 if task.every_step else seconds_between_events
+
+    def run(self, observations: Observations | None = None) -> Iterator[Progress]:
+        """Work until no step is left, or all must stop; an event after every segment, before its gradient is applied.
+
+        Args:
+            observations: what the environments show now; None resets them.
+
+        Raises:
+            NonFiniteGradientError: a gradient holds NaN or infinity; it is not applied.
+        """
+        segment, budget, stepper, learner, task = self.segment, self.budget, self.stepper, self.learner, self.task
+        n_envs = stepper.n_envs
+        stepper.start(segment, observations)
+        pending = Progress(self.index, 0, 0)
+        last_event = time.perf_counter()
+        while granted := budget.reserve(task.n_steps, n_envs):
+            segment.begin()
+            self.store.pull(learner.parameters)
+            learner.begin(min(1.0, (task.steps_before + budget.reserved) / task.total_steps))
+            infos = self._collect(granted)
+            taken = segment.length
+            if taken < granted:
+                budget.give_back((granted - taken) * n_envs)
+            gradient = learner.gradient()
+            norm = clip_gradient(gradient, task.max_grad_norm)
+            if not math.isfinite(norm):
+                raise NonFiniteGradientError(self._describe_bad_gradient(norm))
+            budget.count(self.index, taken * n_envs)
+            pending.segments += 1
+            pending.timesteps += taken * n_envs
+            now = time.perf_counter()
+            if now - last_event >= self._seconds_between_events:
+                last_event = now
+                yield self._complete(pending, infos)
+                pending = Progress(self.index, 0, 0)
+                if budget.stopped:
+                    return
+            self.store.push(gradient, self._learning_rate())
+            budget.count_update(self.index)
+        if pending.segments:
+            yield self._complete(pending, None)
+
+    def _collect(self, granted: int) -> list[list[dict[str, Any]]] | None:
+        """Fill the segment; with one environment it ends where the episode ends."""
+        segment, stepper, act = self.segment, self.stepper, self.learner.act
+        step, beat, index = stepper.step, self.budget.beat, self.index
+        alone = stepper.n_envs == 1
+        infos: list[list[dict[str, Any]]] | None = [] if self.task.every_step else None
+        t = 0
+        while t < granted:
+            ended = step(act(t), segment, t)
+            t += 1
+            beat(index)
+            if infos is not None:
+                infos.append(stepper.infos())
+            if ended and alone:
+                break
+        segment.length = t
+        return infos
+
+    def _learning_rate(self) -> float:
+        rate = self.task.learning_rate
+        if callable(rate):
+            done = (self.task.steps_before + self.budget.reserved) / self.task.total_steps
+            return float(rate(max(0.0, 1.0 - done)))
+        return rate
+
+    def _complete(self, event: Progress, infos: list[list[dict[str, Any]]] | None) -> Progress:
+        if self.stepper.episodes:
+            event.episodes = list(self.stepper.episodes)
+            self.stepper.episodes.clear()
+        event.statistics = self.learner.statistics()
+        if infos is not None:
+            event.steps = self._steps(infos)
+        return event
+
+    def _steps(self, infos: list[list[dict[str, Any]]]) -> Steps:
+        segment = self.segment
+        n = segment.length
+        extra = dict(self.learner.step_locals())
+        new = segment.observations
+        return Steps(
+            new_observations={k: rows[1 : n + 1].copy() for k, rows in new.items()}
+            if isinstance(new, dict)
+            else new[1 : n + 1].copy(),
+            actions=segment.actions[:n].copy(),
+            clipped_actions=extra.pop("clipped_actions", segment.actions[:n].copy()),
+            rewards=segment.rewards[:n].copy(),
+            dones=segment.terminated[:n] | segment.truncated[:n],
+            infos=infos,
+            extra=extra,
+        )
+
+    def _describe_bad_gradient(self, norm: float) -> str:
+        return (
+            f"Worker {self.index} computed a gradient of norm {norm} at global step "
+            f"{self.task.steps_before + self.budget.steps} (update {self.budget.updates}). It was not applied. Look for NaN or "
+            "infinite observations and rewards first; then lower learning_rate or max_grad_norm, or scale the rewards."
+        )
+
+
+def build_worker(
+    index: int,
+    task: Task,
+    arrays: dict[str, NDArray[Any]],
+    lock: contextlib.AbstractContextManager[None] | FileLock,
+    policy: BasePolicy,
+    flat: FlatParameters,
+    venv: VecEnv,
+    seed: np.random.SeedSequence,
+    seconds_between_events: float = 0.0,
+) -> Worker:
+    """Put one worker together, in whatever process it will run."""
+    shared = arrays["parameters"]
+    if flat.vector.device.type == "cpu":
+        parameters = shared if flat.vector.data_ptr() == shared.ctypes.data else flat.vector.numpy()
+        gradient = flat.gradient.numpy()
+    else:
+        parameters, gradient = np.empty_like(shared), np.empty_like(shared)
+    segment = Segment(venv.observation_space, venv.action_space, task.n_steps, venv.num_envs)
+    setting = Setting(
+        policy=policy,
+        flat=flat,
+        parameters=parameters,
+        gradient=gradient,
+        segment=segment,
+        worker=index,
+        seed=seed,
+        arrays=arrays,
+    )
+    return Worker(
+        index,
+        task,
+        MemoryStore(arrays, task.rule, index, task.lower_bounds),
+        StepBudget(arrays["counters"], lock),
+        make_stepper(venv, keep_infos=task.every_step),
+        segment,
+        task.recipe.learner(setting),
+        seconds_between_events,
+    )
+
+
+def main(
+    index: int,
+    payload: bytes,
+    shared: SharedArrays,
+    lock: FileLock,
+    pipe: connection.Connection,
+    seed: np.random.SeedSequence,
+) -> None:
+    """A worker process.
+
+    Args:
+        index: the worker's, from 0.
+        payload: cloudpickle of (task, policy, environment factory).
+        shared: parameters, statistics, counters.
+        lock: of the budget.
+        pipe: takes events.
+        seed: of all the worker's random streams.
+    """
+    # Ctrl-C reaches the whole process group; the calling process alone decides what follows
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    th.set_num_threads(1)
+    _end_with_parent()
+    venv: VecEnv | None = None
+    try:
+        task, policy, make_environment = cloudpickle.loads(payload)
+        env_seed, torch_seed, global_seed, learner_seed = seed.spawn(4)
+        th.manual_seed(_number(torch_seed))
+        np.random.seed(_number(global_seed))  # noqa: NPY002 - environments may draw from it
+        random.seed(_number(global_seed))
+        venv = make_environment(index)
+        venv.seed(_number(env_seed))
+        venv.action_space.seed(_number(env_seed))
+        flat = FlatParameters(policy.parameters())
+        worker = build_worker(
+            index, task, shared.arrays, lock, policy, flat, venv, learner_seed, _SECONDS_BETWEEN_EVENTS
+        )
+        pipe.send(Ready(index))
+        for event in worker.run():
+            pipe.send(event)
+        venv.close()
+        pipe.send(Finished(index))
+    except BrokenPipeError:
+        return  # the calling process has let go: nothing left to tell, and nobody to tell it
+    except BaseException as error:
+        _send_failure(pipe, index, error)
+        raise SystemExit(1) from error
+    finally:
+        pipe.close()
+
+
+def _number(seed: np.random.SeedSequence) -> int:
+    return int(seed.generate_state(1)[0])
+
+
+def _send_failure(pipe: connection.Connection, index: int, error: BaseException) -> None:
+    text = "".join(traceback.format_exception(error))
+    pickled: bytes | None
+    try:
+        pickled = cloudpickle.dumps(error)
+        cloudpickle.loads(pickled)
+    except Exception as problem:  # noqa: BLE001 - any class may refuse to be pickled, in any way; the text still arrives
+        pickled = None
+        text += f"(the exception itself could not be sent: {problem!r})\n"
+    with contextlib.suppress(BrokenPipeError):
+        pipe.send(Failed(index, pickled, text))
+
+
+def _end_with_parent() -> None:
+    """End this process when the calling process is gone, however it went."""
+    parent = process.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True, name="end-with-parent").start()

@@ -1,0 +1,58 @@
+"""A module's parameters as one flat vector, its tensors and their gradients being views of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch as th
+from torch import nn
+
+
+class FlatParameters:
+    """One contiguous float32 vector behind all parameters of a module, and one behind their gradients.
+
+    After construction every parameter's ``data`` is a view of :attr:`vector` and its ``grad`` a view of
+    :attr:`gradient`. Backward passes accumulate into the gradient vector as long as ``grad`` is never set to None, so
+    clear it with :meth:`zero_grad`, not with ``Module.zero_grad()`` (which drops the views since torch 2.0).
+
+    Args:
+        parameters: the parameters in the order of the vector; each appears once, all float32 on one device.
+        vector: (P,) memory to use, else new memory; the parameters' present values are copied into it.
+
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], vector: th.Tensor | None = None) -> None:
+        self.parameters = list(parameters)
+        if not self.parameters:
+            raise ValueError("The policy has no parameters to learn.")
+        wrong = {p.dtype for p in self.parameters} - {th.float32}
+        if wrong:
+            raise ValueError(
+                f"The policy has parameters of type {wrong}; asynchronous workers share one vector of float32. "
+                "Convert the policy with .float()."
+            )
+        device = self.parameters[0].device
+        size = sum(p.numel() for p in self.parameters)
+        self.vector = th.empty(size, dtype=th.float32, device=device) if vector is None else vector
+        self.gradient = th.zeros(size, dtype=th.float32, device=device)
+        self.slices: list[slice] = []
+        start = 0
+        with th.no_grad():
+            for parameter in self.parameters:
+                stop = start + parameter.numel()
+                self.vector[start:stop].copy_(parameter.reshape(-1))
+                parameter.data = self.vector[start:stop].view(parameter.shape)
+                parameter.grad = self.gradient[start:stop].view(parameter.shape)
+                self.slices.append(slice(start, stop))
+                start = stop
+
+    def zero_grad(self) -> None:
+        """Set the gradient to 0 in place, keeping the views."""
+        self.gradient.zero_()
+
+    def slice_of(self, parameter: nn.Parameter) -> slice:
+        """Where a parameter lies in the vector."""
+        for own, where in zip(self.parameters, self.slices, strict=True):
+            if own is parameter:
+                return where
+        raise KeyError("not a parameter of this vector")
