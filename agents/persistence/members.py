@@ -94,8 +94,8 @@ def read(stream: io.BufferedIOBase, name: str) -> Contents:
         ) from error
     if _SB3_DATA not in names:
         raise ValueError(
-            f"{name} is a zip file but holds no model (SB3's member 'data' is missing); "
-            "give a file that agents.save or model.save wrote."
+            f"{name} holds no model: it is a zip file, but SB3's member 'data' is missing; it may have been cut off "
+            "while being copied, or be something else: give a file that agents.save or model.save wrote."
         )
     if _RECORD not in members:
         return Contents()
