@@ -1,7 +1,7 @@
 """`python -m tuning ...` and the `actorzoo` command: make sure that the packages are ours, then hand over.
 
-Nothing here may import `agents` or `wrappers` before that is known: where another distribution, file or folder has taken
-the name, that would run foreign code, or end in an ImportError that does not say why.
+Nothing here may import `agents` or `wrappers` before that is known: where another distribution, file or folder has
+taken the name, that would run foreign code, or end in an ImportError that does not say why.
 """
 
 import sys
