@@ -126,9 +126,7 @@ class A3C(AsynchronousAlgorithm):
             raise ValueError(f"gae_lambda={self.gae_lambda}, but it must lie in [0, 1]; 1 is the paper's return.")
 
     def _recipe(self) -> A3CRecipe:
-        return A3CRecipe(
-            gamma=self.gamma, gae_lambda=self.gae_lambda, ent_coef=self.ent_coef, vf_coef=self.vf_coef
-        )
+        return A3CRecipe(gamma=self.gamma, gae_lambda=self.gae_lambda, ent_coef=self.ent_coef, vf_coef=self.vf_coef)
 
     def _lower_bounds(self, flat: FlatParameters) -> tuple[tuple[slice, float], ...]:
         log_std = getattr(self.policy, "log_std", None)

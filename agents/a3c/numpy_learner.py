@@ -50,6 +50,8 @@ class _Inputs:
         shape = (rows, segment.n_envs, self.width)
         self.groups = segment.observations.reshape(shape) if self._is_view else np.zeros(shape, dtype=np.float32)
         self.rows = self.groups.reshape(rows * segment.n_envs, self.width)
+        # what the perceptron takes a step: a vector for one environment, else a matrix
+        self._group_views = list(self.rows) if segment.n_envs == 1 else list(self.groups)
 
     @staticmethod
     def serve(space: spaces.Space[Any], normalize_images: bool) -> bool:
@@ -59,11 +61,10 @@ class _Inputs:
         return isinstance(space, spaces.Discrete)
 
     def encode(self, row: int) -> Array:
-        """The observations of one row, (n_envs, width)."""
-        group: Array = self.groups[row]
+        """The observations of one row: (n_envs, width), or (width,) for one environment."""
         if not self._is_view:
-            self._write(group, self._observations[row])
-        return group
+            self._write(self.groups[row], self._observations[row])
+        return self._group_views[row]
 
     def encode_one(self, observation: Any) -> Array:
         """An observation that is not in the segment, (1, width)."""
@@ -105,9 +106,10 @@ class _Categorical:
     def __init__(self, setting: Setting, generator: np.random.Generator, width: int) -> None:
         self._segment = setting.segment
         self._generator = generator
-        self._shape = (_NOISE_BLOCK, setting.segment.n_envs, width)
-        self._noise = np.empty(0)
-        self._next = _NOISE_BLOCK
+        n_envs = setting.segment.n_envs
+        # one environment's outputs are a vector
+        self._shape = (_NOISE_BLOCK, n_envs, width) if n_envs > 1 else (_NOISE_BLOCK, width)
+        self._noise: list[Array] = []
         self._all_rows = np.arange(setting.segment.n_steps * setting.segment.n_envs)
 
     def begin(self) -> None:
@@ -115,13 +117,11 @@ class _Categorical:
 
     def act(self, outputs: Array, t: int) -> NDArray[np.int64]:
         """Gumbel-max: argmax of log pi + Gumbel noise is a draw from pi."""
-        if self._next == _NOISE_BLOCK:
-            self._noise = self._generator.gumbel(size=self._shape).astype(np.float32)
-            self._next = 0
-        actions: NDArray[np.int64] = (outputs + self._noise[self._next]).argmax(axis=1)
-        self._next += 1
-        self._segment.actions[t] = actions
-        return actions
+        if not self._noise:
+            self._noise = list(self._generator.gumbel(size=self._shape).astype(np.float32))
+        row: NDArray[np.int64] = self._segment.actions[t]
+        row[:] = (outputs + self._noise.pop()).argmax(-1)
+        return row
 
     def _log_softmax(self, outputs: Array) -> tuple[Array, Array]:
         shifted = outputs - np.maximum.reduce(outputs, axis=1, keepdims=True)
@@ -168,9 +168,9 @@ class _Gaussian:
         assert setting.policy.log_std.grad is not None
         self._log_std_gradient = setting.policy.log_std.grad.numpy()
         self._std = np.exp(self._log_std)
-        self._shape = (_NOISE_BLOCK, setting.segment.n_envs, width)
-        self._noise = np.empty(0)
-        self._next = _NOISE_BLOCK
+        n_envs = setting.segment.n_envs
+        self._shape = (_NOISE_BLOCK, n_envs, width) if n_envs > 1 else (_NOISE_BLOCK, width)
+        self._noise: list[Array] = []
         self._low, self._high = space.low, space.high
         self._action_shape = (setting.segment.n_envs, *space.shape)
 
@@ -180,11 +180,9 @@ class _Gaussian:
 
     def act(self, outputs: Array, t: int) -> NDArray[Any]:
         """Mean + sigma * noise; the environment gets it clipped to its box."""
-        if self._next == _NOISE_BLOCK:
-            self._noise = self._generator.standard_normal(self._shape, dtype=np.float32)
-            self._next = 0
-        actions = self._noise[self._next] * self._std
-        self._next += 1
+        if not self._noise:
+            self._noise = list(self._generator.standard_normal(self._shape, dtype=np.float32))
+        actions = self._noise.pop() * self._std
         actions += outputs
         actions = actions.reshape(self._action_shape)
         self._segment.actions[t] = actions

@@ -150,7 +150,9 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         self._check_arguments()
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
-        self.policy = self.policy_class(self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs)
+        self.policy = self.policy_class(
+            self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
+        )
         self.policy = self.policy.to(self.device)
         self._flat = FlatParameters(self._learned_parameters())
         self.policy.optimizer = FlatOptimizer(
@@ -169,7 +171,9 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         if self.max_grad_norm is not None and not self.max_grad_norm > 0.0:
             raise ValueError(f"max_grad_norm={self.max_grad_norm}, but it must be positive; None does not clip.")
         if self.worker_timeout is not None and not self.worker_timeout > 0.0:
-            raise ValueError(f"worker_timeout={self.worker_timeout}, but it must be positive seconds; None waits for ever.")
+            raise ValueError(
+                f"worker_timeout={self.worker_timeout}, but it must be positive seconds; None waits for ever."
+            )
         if "optimizer_class" in self.policy_kwargs or "optimizer_kwargs" in self.policy_kwargs:
             raise ValueError(
                 "policy_kwargs names an optimizer, but the workers share one that changes a flat vector. Choose it with "

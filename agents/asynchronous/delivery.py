@@ -136,7 +136,7 @@ class Delivery:
         if not self._log_interval or before // self._log_interval == self._segments // self._log_interval:
             return
         model.update_progress(self._total_timesteps)
-        self._dump(event.statistics)
+        self._dump(event.statistics() if callable(event.statistics) else event.statistics)
 
     def _dump(self, statistics: dict[str, float]) -> None:
         model, logger = self.model, self.model.logger

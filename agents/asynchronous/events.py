@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +43,8 @@ class Progress:
         segments: how many.
         timesteps: environment steps in them.
         episodes: (Monitor's record or None, ``is_success`` or None) of the episodes that ended in them.
-        statistics: the last segment's numbers for the logger.
+        statistics: the last segment's numbers for the logger; inside the calling process a function that computes them,
+            because most segments are never logged.
         steps: the single steps, where they were asked for (one segment an event then).
         normalization: exact statistics of what the worker's environment saw since its last event, where there are any.
     """
@@ -51,7 +53,7 @@ class Progress:
     segments: int
     timesteps: int
     episodes: list[tuple[dict[str, Any] | None, Any]] = field(default_factory=list)
-    statistics: dict[str, float] = field(default_factory=dict)
+    statistics: dict[str, float] | Callable[[], dict[str, float]] = field(default_factory=dict)
     steps: Steps | None = None
     normalization: NDArray[Any] | None = None
 

@@ -99,7 +99,15 @@ class UpdateRule:
         def adam(gradient: NDArray[Any], learning_rate: float) -> None:
             step[0] += 1  # shared: every worker's update counts in everybody's bias correction
             adam_update(
-                parameters, gradient, *vectors, scratch, int(step[0]), learning_rate, self.beta1, self.beta2, self.adam_eps
+                parameters,
+                gradient,
+                *vectors,
+                scratch,
+                int(step[0]),
+                learning_rate,
+                self.beta1,
+                self.beta2,
+                self.adam_eps,
             )
 
         return {"rmsprop": rmsprop, "rmsprop-local": rmsprop, "momentum": momentum, "adam": adam}[self.name]
@@ -145,7 +153,9 @@ class FlatOptimizer(th.optim.Optimizer):
         """
         loss = None if closure is None else closure()
         parameters = self.flat.vector.numpy(force=True)
-        self.rule.bind(parameters, self.arrays, worker=0)(self.flat.gradient.numpy(force=True), self.param_groups[0]["lr"])
+        self.rule.bind(parameters, self.arrays, worker=0)(
+            self.flat.gradient.numpy(force=True), self.param_groups[0]["lr"]
+        )
         if self.flat.vector.device.type != "cpu":
             self.flat.vector.copy_(th.from_numpy(parameters))
         return loss

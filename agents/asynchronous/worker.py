@@ -80,7 +80,7 @@ class Worker:
         stepper: its environments.
         segment: memory for one segment.
         learner: how to act and what to learn.
-        seconds_between_events: 0 answers an event a segment.
+        seconds_between_events: 0 answers an event a segment, for a caller in the same process.
     """
 
     def __init__(
@@ -101,6 +101,7 @@ class Worker:
         self.stepper = stepper
         self.segment = segment
         self.learner = learner
+        self._inside = seconds_between_events == 0.0
         self._seconds_between_events = 0.0 if task.every_step else seconds_between_events
 
     def run(self, observations: Observations | None = None) -> Iterator[Progress]:
@@ -173,7 +174,7 @@ class Worker:
         if self.stepper.episodes:
             event.episodes = list(self.stepper.episodes)
             self.stepper.episodes.clear()
-        event.statistics = self.learner.statistics()
+        event.statistics = self.learner.statistics if self._inside else self.learner.statistics()
         if infos is not None:
             event.steps = self._steps(infos)
         return event

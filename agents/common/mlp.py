@@ -23,11 +23,11 @@ class Activation:
     """An elementwise function with the derivative written in terms of its result.
 
     Attributes:
-        apply: (array) -> None, in place.
+        apply: (array, out), a NumPy ufunc or something that is called like one; out is the array itself.
         backpropagate: (result, gradient, scratch) -> None, multiplies the gradient in place by the derivative.
     """
 
-    apply: Callable[[Array], Any]
+    apply: Callable[[Array, Array], Any]
     backpropagate: Callable[[Array, Array, Array], Any]
 
 
@@ -41,12 +41,16 @@ def _relu_backward(result: Array, gradient: Array, scratch: Array) -> None:
     gradient *= result > 0.0
 
 
-def _sigmoid(x: Array) -> None:
+def _relu(x: Array, out: Array) -> None:
+    np.maximum(x, 0.0, out=out)
+
+
+def _sigmoid(x: Array, out: Array) -> None:
     # by tanh: exp(-x) would overflow for large negative x
-    x *= 0.5
-    np.tanh(x, out=x)
-    x += 1.0
-    x *= 0.5
+    np.multiply(x, 0.5, out=out)
+    np.tanh(out, out=out)
+    out += 1.0
+    out *= 0.5
 
 
 def _sigmoid_backward(result: Array, gradient: Array, scratch: Array) -> None:
@@ -55,8 +59,8 @@ def _sigmoid_backward(result: Array, gradient: Array, scratch: Array) -> None:
     gradient *= scratch
 
 
-def _elu(x: Array) -> None:
-    np.copyto(x, np.expm1(np.minimum(x, 0.0)), where=x < 0.0)
+def _elu(x: Array, out: Array) -> None:
+    np.copyto(out, np.where(x < 0.0, np.expm1(np.minimum(x, 0.0)), x))
 
 
 def _elu_backward(result: Array, gradient: Array, scratch: Array) -> None:
@@ -66,11 +70,11 @@ def _elu_backward(result: Array, gradient: Array, scratch: Array) -> None:
 
 
 _ACTIVATIONS: dict[type[nn.Module], Activation] = {
-    nn.Tanh: Activation(lambda x: np.tanh(x, out=x), _tanh_backward),
-    nn.ReLU: Activation(lambda x: np.maximum(x, 0.0, out=x), _relu_backward),
+    nn.Tanh: Activation(np.tanh, _tanh_backward),
+    nn.ReLU: Activation(_relu, _relu_backward),
     nn.Sigmoid: Activation(_sigmoid, _sigmoid_backward),
     nn.ELU: Activation(_elu, _elu_backward),
-    nn.Identity: Activation(lambda x: None, lambda result, gradient, scratch: None),
+    nn.Identity: Activation(lambda x, out: None, lambda result, gradient, scratch: None),
 }
 
 
@@ -99,7 +103,11 @@ def layers_of(modules: Sequence[nn.Module]) -> list[Layer] | None:
                 return None
             layers.append(
                 Layer(
-                    weight.detach().numpy(), bias.detach().numpy(), weight.grad.numpy(), bias.grad.numpy(), activation=None
+                    weight.detach().numpy(),
+                    bias.detach().numpy(),
+                    weight.grad.numpy(),
+                    bias.grad.numpy(),
+                    activation=None,
                 )
             )
             continue
@@ -116,8 +124,8 @@ def layers_of(modules: Sequence[nn.Module]) -> list[Layer] | None:
 class Perceptron:
     """Forward and backward passes of a fixed number of rows, without allocating.
 
-    Rows are written one group at a time while acting (:meth:`forward_rows`) and kept, so that the backward pass needs no
-    second forward pass.
+    Rows are written one group at a time while acting (:meth:`forward_rows`) and kept, so that the backward pass needs
+    no second forward pass.
 
     Args:
         layers: at least one; the last one usually without activation.
@@ -128,17 +136,24 @@ class Perceptron:
     def __init__(self, layers: Sequence[Layer], n_groups: int, rows: int) -> None:
         self.layers = list(layers)
         self.rows = rows
-        self._transposed = [layer.weight.T for layer in self.layers]
         widths = [len(layer.bias) for layer in self.layers]
-        self._results = [np.zeros((n_groups * rows, width), dtype=np.float32) for width in widths]
+        n = n_groups * rows
+        self._results = [np.zeros((n, width), dtype=np.float32) for width in widths]
         self._gradients = [np.zeros_like(result) for result in self._results]
         self._scratch = [np.zeros_like(result) for result in self._results]
-        self._groups = [
-            [result[g * rows : (g + 1) * rows] for result in self._results] for g in range(n_groups)
-        ]
+        self._ones = np.ones(n, dtype=np.float32)
+        activations = [layer.activation.apply if layer.activation else None for layer in self.layers]
         self._steps = [
-            (weights, layer.bias, layer.activation.apply if layer.activation else None)
-            for weights, layer in zip(self._transposed, self.layers, strict=True)
+            (layer.weight.T, layer.bias, activate)
+            for layer, activate in zip(self.layers, activations, strict=True)
+        ]
+        # One row is a vector: matrix times vector, and adding two vectors, cost half of what (1, n) matrices do.
+        self._vector_steps = [
+            [
+                (layer.weight.dot, layer.bias, activate, result[group])
+                for layer, activate, result in zip(self.layers, activations, self._results, strict=True)
+            ]
+            for group in range(n_groups if rows == 1 else 0)
         ]
 
     @property
@@ -147,14 +162,32 @@ class Perceptron:
         return self._results[-1]
 
     def forward_rows(self, inputs: Array, group: int) -> Array:
-        """Results (rows, width) for one group of inputs (rows, n_inputs); kept for :meth:`backward`."""
+        """Results for one group of inputs, kept for :meth:`backward`.
+
+        Args:
+            inputs: (rows, n_inputs), or (n_inputs,) where there is one row a group.
+            group: from 0.
+
+        Returns:
+            (rows, width), or (width,).
+        """
         x = inputs
-        for (weights, bias, activate), result in zip(self._steps, self._groups[group], strict=True):
-            np.dot(x, weights, out=result)
-            result += bias
+        if self.rows == 1:
+            for dot, bias, activate, out in self._vector_steps[group]:
+                dot(x, out)
+                np.add(out, bias, out)
+                if activate is not None:
+                    activate(out, out)
+                x = out
+            return x
+        where = slice(group * self.rows, (group + 1) * self.rows)
+        for (weights, bias, activate), result in zip(self._steps, self._results, strict=True):
+            out = result[where]
+            np.dot(x, weights, out)
+            np.add(out, bias, out)
             if activate is not None:
-                activate(result)
-            x = result
+                activate(out, out)
+            x = out
         return x
 
     def forward(self, inputs: Array) -> Array:
@@ -162,10 +195,10 @@ class Perceptron:
         n = len(inputs)
         x = inputs
         for (weights, bias, activate), result in zip(self._steps, self._results, strict=True):
-            x = np.dot(x, weights, out=result[:n])
-            x += bias
+            x = np.dot(x, weights, result[:n])
+            np.add(x, bias, x)
             if activate is not None:
-                activate(x)
+                activate(x, x)
         return x
 
     def evaluate(self, inputs: Array) -> Array:
@@ -175,7 +208,7 @@ class Perceptron:
             x = np.dot(x, weights)
             x += bias
             if activate is not None:
-                activate(x)
+                activate(x, x)
         return x
 
     def backward(self, inputs: Array, output_gradient: Array) -> None:
@@ -186,13 +219,14 @@ class Perceptron:
             output_gradient: (n, width), of the loss by the results; overwritten.
         """
         n = len(output_gradient)
+        ones = self._ones[:n]
         gradient = output_gradient
         for i in range(len(self.layers) - 1, -1, -1):
             layer = self.layers[i]
             if layer.activation is not None:
                 layer.activation.backpropagate(self._results[i][:n], gradient, self._scratch[i][:n])
             below = self._results[i - 1][:n] if i else inputs
-            np.dot(gradient.T, below, out=layer.weight_gradient)
-            np.add.reduce(gradient, axis=0, out=layer.bias_gradient)
+            np.dot(gradient.T, below, layer.weight_gradient)
+            np.dot(ones, gradient, layer.bias_gradient)
             if i:
-                gradient = np.dot(gradient, layer.weight, out=self._gradients[i - 1][:n])
+                gradient = np.dot(gradient, layer.weight, self._gradients[i - 1][:n])
