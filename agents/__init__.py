@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 
     from agents import errors, registry
+    from agents.a3c import A3C
     from agents.persistence import load, predict, save
 
 _clash.check_import()
 
 __all__ = [
     "A2C",
+    "A3C",
     "ARS",
     "DDPG",
     "DQN",
@@ -42,6 +44,7 @@ __all__ = [
 
 _MODULE_OF = {
     "A2C": "stable_baselines3",
+    "A3C": "agents.a3c",
     "ARS": "sb3_contrib",
     "CrossQ": "sb3_contrib",
     "DDPG": "stable_baselines3",

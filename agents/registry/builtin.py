@@ -3,6 +3,7 @@
 import sb3_contrib
 import stable_baselines3
 
+from agents.a3c import A3C
 from agents.registry.spec import AgentSpec
 
 _ANY = ("Box", "Discrete", "MultiBinary", "MultiDiscrete")
@@ -17,6 +18,15 @@ BUILTIN_SPECS = (
         "Mnih, Badia, Mirza, Graves, Lillicrap, Harley, Silver, Kavukcuoglu: Asynchronous Methods for Deep "
         "Reinforcement Learning, 2016 (the synchronous variant)",
         _ANY,
+    ),
+    AgentSpec(
+        "a3c",
+        A3C,
+        "MlpPolicy",
+        "Mnih, Badia, Mirza, Graves, Lillicrap, Harley, Silver, Kavukcuoglu: Asynchronous Methods for Deep "
+        "Reinforcement Learning, 2016",
+        _ANY,
+        asynchronous=True,
     ),
     AgentSpec(
         "ars",
