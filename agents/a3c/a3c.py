@@ -1,7 +1,7 @@
 """A3C behind SB3's interface.
 
-Mnih et al. (2016), "Asynchronous Methods for Deep Reinforcement Learning", Algorithm S3. Departures from the paper, both
-optional: ``gae_lambda`` below 1 (Schulman et al. 2016), and several environments a worker, stepped together.
+Mnih et al. (2016), "Asynchronous Methods for Deep Reinforcement Learning", Algorithm S3. Departures from the paper,
+both optional: ``gae_lambda`` below 1 (Schulman et al. 2016), and several environments a worker, stepped together.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ class A3C(AsynchronousAlgorithm):
 
     Args:
         policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy" or a class.
-        env: environment id, Gymnasium environment, SB3 VecEnv, or a callable that returns either. Every worker owns a copy.
-        learning_rate: a constant or a callable of the remaining progress. Default 7e-4 (A2C's in SB3; the paper draws it
-            from [1e-4, 1e-2] and anneals it to 0).
+        env: environment id, Gymnasium environment, SB3 VecEnv, or a callable that returns either. Every worker owns a
+            copy.
+        learning_rate: a constant or a callable of the remaining progress. Default 7e-4 (A2C's in SB3; the paper draws
+            it from [1e-4, 1e-2] and anneals it to 0).
         n_steps: vectorized steps a segment, t_max (paper: 5).
         gamma: discount (paper: .99).
         gae_lambda: 1.0 is the paper's return.

@@ -228,7 +228,7 @@ class NumpyLearner:
         self._critic = critic
         self._inputs = inputs
         self._head = head
-        self._std = setting.policy.log_std.detach().numpy() if isinstance(head, _Gaussian) else None
+        self._std = head._log_std if isinstance(head, _Gaussian) else None
         self._advantages = np.zeros(0, dtype=np.float32)
         self._returns = np.zeros(0, dtype=np.float32)
         self._values = np.zeros(0, dtype=np.float32)

@@ -56,7 +56,7 @@ class TorchLearner:
         """Draw actions from the policy for row ``t``."""
         segment = self._segment
         with th.no_grad():
-            observations = obs_as_tensor(segment.observation_row(t), self._policy.device)  # type: ignore[arg-type]
+            observations = obs_as_tensor(segment.observation_row(t), self._policy.device)
             actions, values, log_probs = self._policy(observations)
         self._values[t] = values.reshape(-1).numpy(force=True)
         self._log_probs[t] = log_probs.numpy(force=True)
@@ -88,7 +88,7 @@ class TorchLearner:
         policy.set_training_mode(True)
         device = policy.device
         values, log_probs, entropies = policy.evaluate_actions(
-            obs_as_tensor(segment.flat_observations(), device),  # type: ignore[arg-type]
+            obs_as_tensor(segment.flat_observations(), device),
             self._flat_actions(),
         )
         if entropies is None:
@@ -105,7 +105,7 @@ class TorchLearner:
         )
         self._parts = tuple(part.detach() for part in parts)
         self._flat.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if self._mirrored:
             np.copyto(self._gradient, self._flat.gradient.numpy(force=True))
         policy.set_training_mode(False)

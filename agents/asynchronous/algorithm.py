@@ -1,8 +1,8 @@
 """The base of the asynchronous algorithms: SB3's ``BaseAlgorithm`` in front, the engine behind.
 
-A subclass gives policies, a recipe for its learner and its own arguments. What all share is here: resolving the environment, the
-flat parameter vector and its optimizer, ``learn`` with one worker inside this process or several beside it, and the
-state of the model before, during and after.
+A subclass gives policies, a recipe for its learner and its own arguments. What all share is here: resolving the
+environment, the flat parameter vector and its optimizer, ``learn`` with one worker inside this process or several
+beside it, and the state of the model before, during and after.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         max_grad_norm: gradients, sums over steps and environments, are scaled down to this norm; None leaves them.
         rms_prop_eps: epsilon inside RMSProp's root (the paper's authors: 0.1).
         rms_prop_alpha: decay of RMSProp's average and of momentum.
-        shared_optimizer: "rmsprop" (statistics shared), "rmsprop-local" and "momentum" (each worker's own), "adam" (shared).
+        shared_optimizer: "rmsprop" (statistics shared), "rmsprop-local" and "momentum" (each worker's own), "adam"
+            (shared).
         n_workers: actor-learner processes; 1 runs inside the calling process. Default: the cores available.
         worker_timeout: seconds without a sign of life before a worker counts as stuck; None never.
         stats_window_size: episodes averaged for the logger.
@@ -106,7 +107,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
     ) -> None:
         super().__init__(
             policy,
-            None if env is None else resolve(env),  # type: ignore[arg-type]
+            None if env is None else resolve(env),
             learning_rate=learning_rate,
             policy_kwargs=policy_kwargs,
             stats_window_size=stats_window_size,
@@ -176,8 +177,8 @@ class AsynchronousAlgorithm(BaseAlgorithm):
             )
         if "optimizer_class" in self.policy_kwargs or "optimizer_kwargs" in self.policy_kwargs:
             raise ValueError(
-                "policy_kwargs names an optimizer, but the workers share one that changes a flat vector. Choose it with "
-                "shared_optimizer='rmsprop', 'rmsprop-local', 'momentum' or 'adam'."
+                "policy_kwargs names an optimizer, but the workers share one that changes a flat vector. Choose it "
+                "with shared_optimizer='rmsprop', 'rmsprop-local', 'momentum' or 'adam'."
             )
 
     def _update_rule(self) -> UpdateRule:
@@ -196,13 +197,13 @@ class AsynchronousAlgorithm(BaseAlgorithm):
             env: id, Gymnasium environment, VecEnv, or a callable that returns either.
             force_reset: begin with a reset.
         """
-        super().set_env(resolve(env), force_reset)  # type: ignore[arg-type]
+        super().set_env(resolve(env), force_reset)
         self._given_env = env if isinstance(env, str) or not isinstance(env, gym.Env | VecEnv) else None
 
     @classmethod
-    def load(cls, path: Any, env: EnvironmentLike | None = None, *args: Any, **kwargs: Any) -> Self:  # type: ignore[override]
+    def load(cls, path: Any, env: EnvironmentLike | None = None, *args: Any, **kwargs: Any) -> Self:
         """As SB3's; ``env`` may also be an id or a callable."""
-        model = super().load(path, None if env is None else resolve(env), *args, **kwargs)  # type: ignore[arg-type]
+        model = super().load(path, None if env is None else resolve(env), *args, **kwargs)
         if env is not None and not isinstance(env, gym.Env | VecEnv):
             model._given_env = env
         return model
@@ -300,12 +301,12 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         before = self.num_timesteps
         updates_before = self._n_updates
         try:
-            for event in worker.run(self._last_obs):  # type: ignore[arg-type]
+            for event in worker.run(self._last_obs):
                 if not delivery.deliver(event):
                     worker.budget.stop()
         finally:
             self._adopt(arrays)
-            self._last_obs = copy.deepcopy(worker.segment.observation_row(worker.segment.length))  # type: ignore[assignment]
+            self._last_obs = copy.deepcopy(worker.segment.observation_row(worker.segment.length))
             self._last_episode_starts = worker.segment.episode_starts[worker.segment.length].copy()
             self.num_timesteps = before + worker.budget.steps
             self._n_updates = updates_before + worker.budget.updates
@@ -350,8 +351,8 @@ class AsynchronousAlgorithm(BaseAlgorithm):
                     workers.budget.stop()
 
     def _policy_to_send(self) -> BasePolicy:
-        # without the optimizer; the deep copy's tensors own their memory, views of one vector would each bring all of it
-        return copy.deepcopy(self.policy, {id(self.policy.optimizer): None})  # type: ignore[no-any-return]
+        # without the optimizer; the deep copy's tensors own their memory, views of one vector would each bring it all
+        return copy.deepcopy(self.policy, {id(self.policy.optimizer): None})
 
     def _publish(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Copy the model's parameters and optimizer statistics into shared memory."""

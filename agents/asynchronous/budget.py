@@ -26,7 +26,7 @@ class StepBudget:
 
     def __init__(self, counters: NDArray[np.int64], lock: Lock) -> None:
         # item access of a memoryview costs half of NumPy's
-        self._numbers = memoryview(counters)
+        self._numbers = memoryview(counters)  # type: ignore[arg-type]  # NumPy's stubs hide the buffer
         self._array = counters
         self._lock = lock
         self.n_workers = len(counters) // _SLOT - 1

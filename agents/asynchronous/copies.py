@@ -1,8 +1,9 @@
 """How a worker gets an environment of its own.
 
 An id or a callable is called in the worker. An instance is taken apart into SB3's vector wrappers (whose state travels
-without what they wrap; they cannot be pickled whole) and the environments inside, each of which is copied by value with cloudpickle;
-where that fails, it is rebuilt from its registration, which knows the wrappers that ``gymnasium.make`` and later ones recorded.
+without what they wrap; they cannot be pickled whole) and the environments inside, each of which is copied by value with
+cloudpickle; where that fails, it is rebuilt from its registration, which knows the wrappers that ``gymnasium.make`` and
+later ones recorded.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ _USE_A_CALLABLE = (
 def resolve(env: EnvironmentLike) -> gym.Env[Any, Any] | VecEnv:
     """The environment that an id, a callable or an instance stands for.
 
-    Ids are made without a render mode: rendering that nobody watches costs time (LunarLander simulates its particles only
-    then).
+    Ids are made without a render mode: rendering that nobody watches costs time (LunarLander simulates its particles
+    only then).
 
     Raises:
         TypeError: something else was given, or a callable returned something else.
@@ -50,11 +51,12 @@ def resolve(env: EnvironmentLike) -> gym.Env[Any, Any] | VecEnv:
         if isinstance(made, gym.Env | VecEnv):
             return made
         raise TypeError(
-            f"The environment callable {env!r} returned {made!r}; it must return a Gymnasium environment or an SB3 VecEnv."
+            f"The environment callable {env!r} returned {made!r}; it must return a Gymnasium environment or an SB3 "
+            "VecEnv."
         )
     raise TypeError(
-        f"env={env!r} is a {type(env).__name__}; it must be an environment id, a Gymnasium environment, an SB3 VecEnv, or "
-        "a callable that returns either."
+        f"env={env!r} is a {type(env).__name__}; it must be an environment id, a Gymnasium environment, an SB3 VecEnv, "
+        "or a callable that returns either."
     )
 
 
@@ -157,8 +159,8 @@ def _copy_environments(venv: VecEnv) -> tuple[bytes | _FromSpec, ...]:
     specs: Sequence[EnvSpec | None] = venv.get_attr("spec")
     if any(spec is None for spec in specs):
         raise EnvironmentCopyError(
-            f"A {type(venv).__name__} holds its environments in other processes, and they have no registration to be made "
-            f"from again. {_USE_A_CALLABLE}"
+            f"A {type(venv).__name__} holds its environments in other processes, and they have no registration to be "
+            f"made from again. {_USE_A_CALLABLE}"
         )
     monitored = all(venv.env_is_wrapped(Monitor))
     _warn_rebuilt(type(venv).__name__, "its environments live in other processes")
@@ -176,15 +178,15 @@ def _copy_environment(env: gym.Env[Any, Any]) -> bytes | _FromSpec:
         obstacle = _obstacle(opened)
         if spec is None:
             raise EnvironmentCopyError(
-                f"The environment cannot be copied into a worker because {obstacle} cannot be pickled ({error}), and it "
-                f"has no registration to be made from again. {_USE_A_CALLABLE}"
+                f"The environment cannot be copied into a worker because {obstacle} cannot be pickled ({error}), and "
+                f"it has no registration to be made from again. {_USE_A_CALLABLE}"
             ) from error
         try:
             cloudpickle.dumps(spec)
         except Exception as second:
             raise EnvironmentCopyError(
-                f"The environment cannot be copied into a worker because {obstacle} cannot be pickled ({error}), nor can "
-                f"its registration ({second}). {_USE_A_CALLABLE}"
+                f"The environment cannot be copied into a worker because {obstacle} cannot be pickled ({error}), nor "
+                f"can its registration ({second}). {_USE_A_CALLABLE}"
             ) from second
         _warn_rebuilt(spec.id, f"{obstacle} cannot be pickled ({error})")
         return _FromSpec(spec, _has_monitor(env))
@@ -192,8 +194,8 @@ def _copy_environment(env: gym.Env[Any, Any]) -> bytes | _FromSpec:
 
 def _warn_rebuilt(name: str, reason: str) -> None:
     warnings.warn(
-        f"The workers make {name} anew from its registration, because {reason}: attributes set after gymnasium.make are "
-        f"lost. {_USE_A_CALLABLE}",
+        f"The workers make {name} anew from its registration, because {reason}: attributes set after gymnasium.make "
+        f"are lost. {_USE_A_CALLABLE}",
         UserWarning,
         stacklevel=2,
     )
@@ -231,7 +233,7 @@ def _has_monitor(env: gym.Env[Any, Any]) -> bool:
 
 
 def _without_open_file(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-    """The environment with shallow copies of the layers down to a Monitor that writes a file, which becomes portable."""
+    """The environment with shallow copies of the layers down to a Monitor that writes a file; that becomes portable."""
     layers = _layers(env)
     writing = [i for i, layer in enumerate(layers) if isinstance(layer, Monitor) and layer.results_writer is not None]
     if not writing:

@@ -1,8 +1,9 @@
 """Callbacks, statistics and the logger in the calling process, fed with workers' events.
 
-A callback that looks at single steps gets every step of a segment in a row: ``on_rollout_start``, ``on_step`` for each, then
-``on_rollout_end``. One that does not may say so with a class attribute ``per_step = False``: its ``on_rollout_end`` is then
-called with what arrived since the last call, and the workers send no single steps, which costs most of their speed.
+A callback that looks at single steps gets every step of a segment in a row: ``on_rollout_start``, ``on_step`` for each,
+then ``on_rollout_end``. One that does not may say so with a class attribute ``per_step = False``: its
+``on_rollout_end`` is then called with what arrived since the last call, and the workers send no single steps, which
+costs most of their speed.
 """
 
 from __future__ import annotations

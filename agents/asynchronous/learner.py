@@ -1,7 +1,7 @@
 """What an algorithm brings to the engine: how it acts and what gradient it takes from a segment.
 
-The engine calls, once a segment: ``store.pull(learner.parameters)``, :meth:`Learner.begin`, :meth:`Learner.act` before every
-step, :meth:`Learner.gradient`, then pushes the answer. A learner never sees a process, a lock or another worker.
+The engine calls, once a segment: ``store.pull(learner.parameters)``, :meth:`Learner.begin`, :meth:`Learner.act` before
+every step, :meth:`Learner.gradient`, then pushes the answer. A learner never sees a process, a lock or another worker.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Memory that several processes share, and the lock over it.
 
 Nothing here has a name in the file system that could be left behind: the memory is a file that is unlinked as soon as
-it is open (``multiprocessing.heap``), the lock is a record lock on such a file, which the kernel releases by itself when its
-holder dies.
+it is open (``multiprocessing.heap``), the lock is a record lock on such a file, which the kernel releases by itself
+when its holder dies.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class UpdateRule:
     def layout(self, size: int, n_workers: int) -> Layout:
         """The arrays that the rule keeps for ``size`` parameters."""
         rows = n_workers if self.per_worker else 1
-        arrays: dict[str, tuple[tuple[int, ...], Any]] = {name: ((rows, size), np.float32) for name in self.statistics}
+        arrays: dict[str, tuple[tuple[int, ...], Any]] = dict.fromkeys(self.statistics, ((rows, size), np.float32))
         arrays["optimizer_step"] = ((1,), np.int64)
         return arrays
 
@@ -101,7 +101,8 @@ class UpdateRule:
             adam_update(
                 parameters,
                 gradient,
-                *vectors,
+                vectors[0],
+                vectors[1],
                 scratch,
                 int(step[0]),
                 learning_rate,
@@ -169,7 +170,8 @@ class FlatOptimizer(th.optim.Optimizer):
                 if name not in saved:
                     raise ValueError(
                         f"The saved optimizer state has no {name!r} (it has {sorted(saved)}), but "
-                        f"shared_optimizer={self.rule.name!r} needs it; load with the shared_optimizer it was saved with."
+                        f"shared_optimizer={self.rule.name!r} needs it; load with the shared_optimizer it was saved "
+                        "with."
                     )
                 rows = saved[name].detach().cpu().numpy().reshape(-1, where.stop - where.start)
                 own = self.arrays[name]

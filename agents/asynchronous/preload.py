@@ -2,7 +2,7 @@
 
 import gc
 
-import gymnasium.envs.classic_control
+import gymnasium.envs.classic_control  # noqa: F401
 import stable_baselines3.common.monitor
 import stable_baselines3.common.policies
 import stable_baselines3.common.vec_env  # noqa: F401

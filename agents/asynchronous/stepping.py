@@ -1,8 +1,8 @@
 """Stepping one worker's environments into a segment.
 
-Two ways in: :class:`DirectStepper` calls plain Gymnasium environments itself (an SB3 ``DummyVecEnv`` without wrappers is
-just that, and its buffers and deep copies cost several times an environment's step), :class:`VecEnvStepper` goes through any
-SB3 vector environment. Both write the same numbers into the segment; a test holds them against each other.
+Two ways in: :class:`DirectStepper` calls plain Gymnasium environments itself (an SB3 ``DummyVecEnv`` without wrappers
+is just that, and its buffers and deep copies cost several times an environment's step), :class:`VecEnvStepper` goes
+through any SB3 vector environment. Both write the same numbers into the segment; a test holds them against each other.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class DirectStepper:
         keep_infos: whether :meth:`infos` will be asked for.
 
     Attributes:
-        episodes: (Monitor's episode record or None, ``is_success`` or None) of episodes ended since it was last cleared.
+        episodes: (Monitor's episode record or None, ``is_success`` or None) of episodes ended since it was cleared.
     """
 
     def __init__(self, venv: DummyVecEnv, keep_infos: bool) -> None:

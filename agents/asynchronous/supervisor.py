@@ -24,7 +24,7 @@ from agents.asynchronous.memory import FileLock, SharedArrays
 from agents.asynchronous.processes import WorkerProcess, warm_up
 from agents.asynchronous.worker import main
 
-# A worker that was told to stop finishes its segment first; one inside a slow environment step is not waited for longer.
+# A worker that was told to stop finishes its segment first; one inside a slow environment step is waited for no longer.
 _SECONDS_TO_STOP = 2.0
 _SECONDS_TO_DIE = 1.0
 
@@ -99,7 +99,7 @@ class Supervisor:
                 worker = index_of[pipe]
                 watch.heard(worker)
                 try:
-                    event: Event = pipe.recv()  # type: ignore[union-attr]
+                    event: Event = self._pipes[worker].recv()
                 except (EOFError, ConnectionResetError):
                     del index_of[pipe]
                     if worker not in self._done:
@@ -116,9 +116,9 @@ class Supervisor:
                     yield event
             if (stuck := watch.stuck()) is not None and not self._pipes[stuck].poll():
                 raise WorkerTimeoutError(
-                    f"Worker {stuck} of {len(self._processes)} (process {self._processes[stuck].pid}) gave no sign of life for "
-                    f"worker_timeout={self._timeout} s; its environment's step() or reset() does not return. It was stopped. Raise "
-                    "worker_timeout if a step may take that long."
+                    f"Worker {stuck} of {len(self._processes)} (process {self._processes[stuck].pid}) gave no sign of "
+                    f"life for worker_timeout={self._timeout} s; its environment's step() or reset() does not return. "
+                    "It was stopped. Raise worker_timeout if a step may take that long."
                 )
 
     def _unexpected_end(self, worker: int) -> WorkerError:

@@ -199,8 +199,9 @@ class Worker:
     def _describe_bad_gradient(self, norm: float) -> str:
         return (
             f"Worker {self.index} computed a gradient of norm {norm} at global step "
-            f"{self.task.steps_before + self.budget.steps} (update {self.budget.updates}). It was not applied. Look for NaN or "
-            "infinite observations and rewards first; then lower learning_rate or max_grad_norm, or scale the rewards."
+            f"{self.task.steps_before + self.budget.steps} (update {self.budget.updates}). It was not applied. Look "
+            "for NaN or infinite observations and rewards first; then lower learning_rate or max_grad_norm, or scale "
+            "the rewards."
         )
 
 

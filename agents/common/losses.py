@@ -16,8 +16,8 @@ def actor_critic_loss(
 ) -> tuple[th.Tensor, th.Tensor, th.Tensor, th.Tensor]:
     """A3C's loss: sum_i [ -log pi(a_i|s_i) A_i - ent_coef * H(pi(s_i)) + vf_coef * (R_i - V(s_i))^2 ].
 
-    Sums, not means: the paper accumulates gradients over the segment. The advantages are constants; no gradient reaches the
-    value function through the policy's term.
+    Sums, not means: the paper accumulates gradients over the segment. The advantages are constants; no gradient reaches
+    the value function through the policy's term.
 
     Args:
         log_probs: (B,), of the actions taken.
@@ -36,7 +36,9 @@ def actor_critic_loss(
     """
     shapes = {tuple(x.shape) for x in (log_probs, values, entropies, advantages, returns)}
     if len(shapes) != 1:
-        raise ValueError(f"log_probs, values, entropies, advantages and returns must share one shape, but have {shapes}.")
+        raise ValueError(
+            f"log_probs, values, entropies, advantages and returns must share one shape, but have {shapes}."
+        )
     policy_loss = -(advantages.detach() * log_probs).sum()
     value_loss = (returns.detach() - values).square().sum()
     entropy_loss = -entropies.sum()

@@ -144,8 +144,7 @@ class Perceptron:
         self._ones = np.ones(n, dtype=np.float32)
         activations = [layer.activation.apply if layer.activation else None for layer in self.layers]
         self._steps = [
-            (layer.weight.T, layer.bias, activate)
-            for layer, activate in zip(self.layers, activations, strict=True)
+            (layer.weight.T, layer.bias, activate) for layer, activate in zip(self.layers, activations, strict=True)
         ]
         # One row is a vector: matrix times vector, and adding two vectors, cost half of what (1, n) matrices do.
         self._vector_steps = [
