@@ -15,13 +15,14 @@ The class is an SB3 `RunningMeanStd`, so that it can stand wherever SB3 expects 
 
 import math
 from collections.abc import Mapping
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 from wrappers.delta_recorder import DeltaRecorder
+from wrappers.refusals import refuse_numbers, refuse_shape
 
 Float64Array = NDArray[np.float64]
 
@@ -30,6 +31,20 @@ Float64Array = NDArray[np.float64]
 BLOCK_ROWS = 1024
 
 _HEADER = 3  # count, n_samples and prior_count stand before mean and M2 in the flat form
+_WORK_SIZES = 4  # batch sizes whose work arrays are kept: environment steps, replay batches, single observations
+
+
+class _WorkArrays:
+    """Memory for batches of one size, so that a step allocates none."""
+
+    def __init__(self, n: int, size: int) -> None:
+        self.n = n
+        self.ones = np.ones(n)
+        self.line = np.empty(n)
+        self.rows = np.empty((n, size))
+        self.deviations = np.empty((n, size))
+        self.centered = np.empty((n, size))
+        self.sums = np.empty(size)
 
 
 class RunningStatistics(RunningMeanStd):
@@ -83,7 +98,7 @@ class RunningStatistics(RunningMeanStd):
         self._scale = np.ones(self._size)
         self._scale_epsilon: float | None = None
         self._delta: DeltaRecorder | None = None
-        self._allocate(1)
+        self._start_work()
 
     # ---- reading -----------------------------------------------------------------------------------------------------
 
@@ -147,12 +162,12 @@ class RunningStatistics(RunningMeanStd):
         Raises:
             ValueError: the shape does not fit, or a number is not finite.
         """
-        rows = self._load(batch)
-        np.subtract(rows, self._mean, out=self._deviations)
-        sums = self._ones.dot(self._deviations, out=self._sums)
-        if not math.isfinite(sums.dot(sums)):  # one number tells for all: nan and inf survive sums and squares
-            self._refuse_numbers(batch)
-        return self._deviations if self.ready else rows
+        work = self._load(batch)
+        deviations = np.subtract(work.rows, self._mean, out=work.deviations)
+        sums = work.ones.dot(deviations, out=work.sums)
+        if not math.isfinite(sums.dot(sums)):
+            refuse_numbers(self.name, batch)
+        return deviations if self._n_samples >= self.warmup else work.rows
 
     # ---- learning ----------------------------------------------------------------------------------------------------
 
@@ -168,7 +183,7 @@ class RunningStatistics(RunningMeanStd):
         """
         n = len(arr)
         if n <= BLOCK_ROWS:
-            if self._size == 1 and 0 < n <= self._count:
+            if self._size == 1 and 0 < n <= self._count and self.decay == 1.0:
                 self._update_single_number(arr)
             else:
                 self.update_and_center(arr)
@@ -193,17 +208,35 @@ class RunningStatistics(RunningMeanStd):
             ValueError: the shape does not fit, or a number is not finite; the statistics are then unchanged.
             RuntimeError: the statistics are frozen.
         """
-        if len(batch) == 0:
-            return self._load(batch)
-        known, n = self._take_in(batch)
-        rows, deviations, sums = self._rows, self._deviations, self._sums
+        if self.frozen:
+            self._refuse_if_frozen()
+        work = self._load(batch)
+        n, rows, deviations, sums = work.n, work.rows, work.deviations, work.sums
+        if n == 0:
+            return rows
+        mean, known = self._mean, self._count
+        # The first sample stands for the mean while there is none: the deviations of a constant are then exactly 0.
+        np.subtract(rows, mean if known else rows[0], out=deviations)
+        work.ones.dot(deviations, out=sums)
+        if not math.isfinite(sums.dot(sums)):  # one number tells for all: nan and inf survive sums and squares
+            refuse_numbers(self.name, batch)
+        if not known:
+            mean[:] = rows[0]
+        if self._delta is not None:
+            self._delta.add(rows)
+        if self.decay != 1.0:
+            self._forget(self.decay**n)
+            known = self._count
+        self._count = known + n
+        self._n_samples += n
+        self._var_is_current = False
         # A zero-dimensional array: NumPy converts a Python float anew in every operation.
         self._operand[()] = self._count
         np.divide(sums, self._operand, out=sums)
-        self._mean += sums
-        centered = np.subtract(rows, self._mean, out=self._centered)
+        mean += sums
+        centered = np.subtract(rows, mean, out=work.centered)
         np.multiply(deviations, centered, out=deviations)
-        self._m2 += self._ones.dot(deviations, out=sums)
+        self._m2 += work.ones.dot(deviations, out=sums)
         if known < n:  # later the sum above is positive whatever the rounding
             np.maximum(self._m2, 0.0, out=self._m2)
         return centered if self._n_samples >= self.warmup else rows
@@ -426,64 +459,40 @@ class RunningStatistics(RunningMeanStd):
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        work = {"_ones", "_rows", "_line", "_deviations", "_centered", "_sums", "_operand"}
+        work = {"_work", "_other_work", "_operand"}
         return {name: value for name, value in self.__dict__.items() if name not in work}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._allocate(1)
+        self._start_work()
 
     def __repr__(self) -> str:
         return f"RunningStatistics({self.name!r}, shape={self.shape}, n_samples={self._n_samples})"
 
     # ---- inside ------------------------------------------------------------------------------------------------------
 
-    def _allocate(self, n: int) -> None:
-        self._ones = np.ones(n)
-        self._rows = np.empty((n, self._size))
-        self._deviations = np.empty((n, self._size))
-        self._centered = np.empty((n, self._size))
-        self._line = np.empty(n)
-        self._sums = np.empty(self._size)
+    def _start_work(self) -> None:
+        self._work = _WorkArrays(1, self._size)
+        self._other_work: dict[int, _WorkArrays] = {}
         self._operand = np.array(1.0)
 
-    def _load(self, batch: np.ndarray) -> Float64Array:
-        """Copy a batch into the float64 rows."""
+    def _work_for(self, n: int) -> _WorkArrays:
+        if self._work.n != n:
+            if len(self._other_work) >= _WORK_SIZES:
+                self._other_work.clear()
+            self._other_work[self._work.n] = self._work
+            self._work = self._other_work.pop(n) if n in self._other_work else _WorkArrays(n, self._size)
+        return self._work
+
+    def _load(self, batch: np.ndarray) -> _WorkArrays:
+        """Copy a batch into float64 rows."""
         if batch.shape[1:] != self.shape:
-            self._refuse_shape(batch)
+            refuse_shape(self.name, batch, self.shape)
         n = batch.shape[0]
-        if n != len(self._ones):
-            self._allocate(n)
+        work = self._work if self._work.n == n else self._work_for(n)
         # Assignment converts four times faster than an operation on mixed types.
-        self._rows[...] = batch if batch.ndim == 2 else batch.reshape(n, self._size)
-        return self._rows
-
-    def _take_in(self, batch: np.ndarray) -> tuple[float, int]:
-        """Count a batch and leave its rows, their deviations from the old mean, and the sums of these.
-
-        Returns:
-            The weight of what was known before, and the number of rows.
-        """
-        if self.frozen:
-            self._refuse_if_frozen()
-        rows = self._load(batch)
-        n = len(rows)
-        # The first sample stands for the mean while there is none: the deviations of a constant are then exactly 0.
-        np.subtract(rows, self._mean if self._count else rows[0], out=self._deviations)
-        sums = self._ones.dot(self._deviations, out=self._sums)
-        if not math.isfinite(sums.dot(sums)):  # one number tells for all: nan and inf survive sums and squares
-            self._refuse_numbers(batch)
-        if not self._count:
-            self._mean[:] = rows[0]
-        if self._delta is not None:
-            self._delta.add(rows)
-        if self.decay != 1.0:
-            self._forget(self.decay**n)
-        known = self._count
-        self._count = known + n
-        self._n_samples += n
-        self._var_is_current = False
-        return known, n
+        work.rows[...] = batch if batch.ndim == 2 else batch.reshape(n, self._size)
+        return work
 
     def _update_single_number(self, batch: np.ndarray) -> None:
         """`update` for samples of one number, such as a return, at a third of the price of the general way.
@@ -494,45 +503,23 @@ class RunningStatistics(RunningMeanStd):
         if self.frozen:
             self._refuse_if_frozen()
         if batch.shape[1:] != self.shape:
-            self._refuse_shape(batch)
+            refuse_shape(self.name, batch, self.shape)
         line = batch if batch.ndim == 1 else batch.reshape(-1)
         n = len(line)
-        if n != len(self._ones):
-            self._allocate(n)
-        deviations = np.subtract(line, self._mean, out=self._line)
+        work = self._work if self._work.n == n else self._work_for(n)
+        deviations = np.subtract(line, self._mean, out=work.line)
         squares = float(deviations.dot(deviations))
         if not math.isfinite(squares):
-            self._refuse_numbers(batch)
+            refuse_numbers(self.name, batch)
         if self._delta is not None:
             self._delta.add(line.reshape(n, 1))
-        if self.decay != 1.0:
-            self._forget(self.decay**n)
         self._count += n
         self._n_samples += n
         self._var_is_current = False
-        total = float(deviations.dot(self._ones))
+        total = float(deviations.dot(work.ones))
         step = total / self._count
         self._mean[0] += step
         self._m2[0] += squares - total * step
-
-    def _refuse_shape(self, batch: np.ndarray) -> NoReturn:
-        raise ValueError(
-            f"{self.name}: a batch of shape {batch.shape}, but samples of shape {self.shape} are expected after "
-            "the first axis; use the environment the statistics were made for."
-        )
-
-    def _refuse_numbers(self, batch: np.ndarray) -> NoReturn:
-        bad = np.argwhere(~np.isfinite(batch))
-        if len(bad):
-            where = tuple(int(i) for i in bad[0])
-            raise ValueError(
-                f"{self.name}: {batch[where]} in row {where[0]} of {len(batch)} (index {where[1:]}), but only finite "
-                "numbers can be normalized; find its cause in the environment, VecCheckNan helps."
-            )
-        raise ValueError(
-            f"{self.name}: numbers up to {np.abs(batch).max():.3g}, but squares above 1e308 overflow; "
-            "rescale them in the environment."
-        )
 
     def _refuse_if_frozen(self) -> None:
         if self.frozen:
