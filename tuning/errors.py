@@ -1,7 +1,8 @@
 """What can go wrong around a run, sorted by whose turn it is.
 
 `UsageError` is for what the user can put right: the command line prints its one line and exits with 2, and nothing was
-written or lost before it was raised. `TrainingFailed` is for a run that started and broke: exit code 1.
+written or lost before it was raised (a missing optional package is `agents.errors.MissingExtraError` and means the
+same). `TrainingFailed` is for a run that started and broke: exit code 1.
 """
 
 import difflib
@@ -10,14 +11,6 @@ from collections.abc import Iterable
 
 class UsageError(ValueError):
     """Wrong input: one line that says what was given, what is allowed and what to do."""
-
-
-class MissingExtraError(UsageError):
-    """An optional package is needed and not installed; the message carries the install command."""
-
-    def __init__(self, extra: str, needed_for: str) -> None:
-        super().__init__(f"{needed_for} needs a package that is not installed; pip install 'actorzoo[{extra}]'")
-        self.extra = extra
 
 
 class TrainingFailed(RuntimeError):  # noqa: N818 - reads as what happened, as in `except TrainingFailed`

@@ -85,9 +85,14 @@ class RunFolder:
             )
         return content
 
+    @property
+    def config_path(self) -> Path:
+        """The file that `tuning.resolve` and `actorzoo train --config` take."""
+        return self.path / "config.yml"
+
     def config(self) -> dict[str, Any]:
         """config.yml as plain data, not yet validated."""
-        file = self.path / "config.yml"
+        file = self.config_path
         try:
             content = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError) as error:
@@ -128,7 +133,7 @@ class RunFolder:
         return path
 
 
-def open_run(path: Path | str) -> RunFolder:
+def open_run(path: str | os.PathLike[str]) -> RunFolder:
     """The run in this folder.
 
     Raises:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from agents.errors import MissingExtraError
 from tuning.cli import result_commands, run_commands
 from tuning.errors import TrainingFailed, UsageError
 
@@ -17,7 +18,7 @@ app = typer.Typer(
     help="Train, compare and tune actor-critic agents. Start with: actorzoo train --algo a3c --env CartPole-v1",
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
 )
 run_commands.register(app)
 result_commands.register(app)
@@ -62,7 +63,7 @@ def run(arguments: list[str]) -> int:
         result = app(args=arguments or ["--help"], prog_name="actorzoo", standalone_mode=False)
     except typer.TyperException as error:  # an unknown option, a missing argument, ...
         return _complain(error.format_message(), error.exit_code)
-    except UsageError as error:
+    except (UsageError, MissingExtraError) as error:
         return _complain(str(error), 2)
     except TrainingFailed as error:
         return _complain(str(error), 1)
