@@ -14,12 +14,11 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.distributions import CategoricalDistribution, DiagGaussianDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 from stable_baselines3.common.utils import explained_variance
 
 from agents.asynchronous.learner import Setting
-from agents.asynchronous.segment import Segment
+from agents.asynchronous.rows import ObservationRows
 from agents.common.mlp import Perceptron, layers_of
 from agents.common.returns import generalized_advantages, generalized_advantages_of_one
 
@@ -30,55 +29,6 @@ _NOISE_BLOCK = 512  # steps whose noise is drawn at once: one call instead of hu
 _LOG_2_PI = math.log(2.0 * math.pi)
 
 Array = NDArray[np.float32]
-
-
-class _Inputs:
-    """Observations of the segment as rows of float32 that the first layer takes."""
-
-    def __init__(self, space: spaces.Space[Any], segment: Segment) -> None:
-        assert isinstance(segment.observations, np.ndarray)
-        self._observations = segment.observations
-        rows = segment.n_steps + 1
-        self._one_hot = isinstance(space, spaces.Discrete)
-        if isinstance(space, spaces.Discrete):
-            self.width = int(space.n)
-            self._start = int(space.start)
-        else:
-            self.width = math.prod(space.shape or ())
-        # float32 observations are the rows themselves
-        self._is_view = not self._one_hot and segment.observations.dtype == np.float32
-        shape = (rows, segment.n_envs, self.width)
-        self.groups = segment.observations.reshape(shape) if self._is_view else np.zeros(shape, dtype=np.float32)
-        self.rows = self.groups.reshape(rows * segment.n_envs, self.width)
-        # what the perceptron takes a step: a vector for one environment, else a matrix
-        self._group_views = list(self.rows) if segment.n_envs == 1 else list(self.groups)
-
-    @staticmethod
-    def serve(space: spaces.Space[Any], normalize_images: bool) -> bool:
-        """Whether observations of the space are taken."""
-        if isinstance(space, spaces.Box):
-            return not (normalize_images and is_image_space(space))
-        return isinstance(space, spaces.Discrete)
-
-    def encode(self, row: int) -> Array:
-        """The observations of one row: (n_envs, width), or (width,) for one environment."""
-        if not self._is_view:
-            self._write(self.groups[row], self._observations[row])
-        return self._group_views[row]
-
-    def encode_one(self, observation: Any) -> Array:
-        """An observation that is not in the segment, (1, width)."""
-        group = np.zeros((1, self.width), dtype=np.float32)
-        self._write(group, np.asarray(observation)[None])
-        return group
-
-    def _write(self, group: Array, observations: NDArray[Any]) -> None:
-        if self._one_hot:
-            group[:] = 0.0
-            # SB3 encodes Discrete(n, start) by the value itself
-            group[np.arange(len(group)), observations.reshape(-1)] = 1.0
-        else:
-            group[:] = observations.reshape(group.shape)
 
 
 class _Head(Protocol):
@@ -218,7 +168,7 @@ class NumpyLearner:
     """Acts and computes A3C's gradient without torch; made by :meth:`serve`."""
 
     def __init__(
-        self, recipe: A3CRecipe, setting: Setting, actor: Perceptron, critic: Perceptron, inputs: _Inputs, head: _Head
+        self, recipe: A3CRecipe, setting: Setting, actor: Perceptron, critic: Perceptron, inputs: ObservationRows, head: _Head
     ) -> None:
         self.parameters = setting.parameters
         self._recipe = recipe
@@ -244,7 +194,7 @@ class NumpyLearner:
             or type(policy.pi_features_extractor) is not FlattenExtractor
             or type(policy.vf_features_extractor) is not FlattenExtractor
             or type(policy.mlp_extractor) is not MlpExtractor
-            or not _Inputs.serve(policy.observation_space, policy.normalize_images)
+            or not ObservationRows.serve(policy.observation_space, policy.normalize_images)
         ):
             return None
         actor_layers = layers_of([*policy.mlp_extractor.policy_net, policy.action_net])
@@ -269,11 +219,11 @@ class NumpyLearner:
             setting,
             Perceptron(actor_layers, segment.n_steps, segment.n_envs),
             Perceptron(critic_layers, segment.n_steps + 1, segment.n_envs),
-            _Inputs(policy.observation_space, segment),
+            ObservationRows(policy.observation_space, segment),
             head,
         )
 
-    def begin(self, progress: float) -> None:
+    def begin(self, step: int, progress: float) -> None:
         """A segment begins."""
         self._head.begin()
 
@@ -338,7 +288,7 @@ class NumpyLearner:
         self._returns = returns.reshape(-1).astype(np.float32)
 
     def _value_of(self, observation: Any) -> float:
-        return float(self._critic.evaluate(self._inputs.encode_one(observation))[0, 0])
+        return float(self._critic.evaluate(self._inputs.encode_others([observation]))[0, 0])
 
     def step_locals(self) -> dict[str, NDArray[Any]]:
         """values (length, n_envs, 1), log_probs (length, n_envs), clipped_actions."""

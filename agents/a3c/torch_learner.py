@@ -45,7 +45,7 @@ class TorchLearner:
         self._parts: tuple[th.Tensor, ...] = ()
         self._returns = np.zeros((n_steps, n_envs))
 
-    def begin(self, progress: float) -> None:
+    def begin(self, step: int, progress: float) -> None:
         """A segment begins."""
         if self._mirrored:
             with th.no_grad():

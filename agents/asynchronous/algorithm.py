@@ -128,6 +128,8 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         self.worker_timeout = worker_timeout
         self._given_env = env if isinstance(env, str) or not isinstance(env, gym.Env | VecEnv | None) else None
         self._seeds = np.random.SeedSequence(seed)
+        # what workers share besides parameters and statistics, in the calling process's memory; a subclass fills it
+        self._extras: dict[str, NDArray[Any]] = {}
         if _init_setup_model:
             self._setup_model()
 
@@ -137,9 +139,10 @@ class AsynchronousAlgorithm(BaseAlgorithm):
     def _recipe(self) -> Recipe:
         """The learner's recipe with the present settings."""
 
-    def _learned_parameters(self) -> Iterator[th.nn.Parameter]:
-        """The parameters that workers share and change, in the order of the vector."""
-        return self.policy.parameters()
+    @staticmethod
+    def _learned_parameters(policy: Any) -> Iterator[th.nn.Parameter]:
+        """The parameters of a policy that workers share and change, in the order of the vector."""
+        return policy.parameters()  # type: ignore[no-any-return]
 
     def _lower_bounds(self, flat: FlatParameters) -> tuple[tuple[slice, float], ...]:
         """Parameters that no update may push below a value."""
@@ -155,7 +158,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
             self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
         )
         self.policy = self.policy.to(self.device)
-        self._flat = FlatParameters(self._learned_parameters())
+        self._flat = FlatParameters(self._learned_parameters(self.policy))
         self.policy.optimizer = FlatOptimizer(
             self._flat, self._update_rule(), lr=self.lr_schedule(1.0), n_workers=self.n_workers
         )
@@ -174,6 +177,11 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         if self.worker_timeout is not None and not self.worker_timeout > 0.0:
             raise ValueError(
                 f"worker_timeout={self.worker_timeout}, but it must be positive seconds; None waits for ever."
+            )
+        if self.policy_kwargs.get("use_sde"):
+            raise ValueError(
+                "policy_kwargs has use_sde=True, but asynchronous workers draw independent noise every step. Leave it out, or "
+                "use agents.A2C or agents.PPO with use_sde=True."
             )
         if "optimizer_class" in self.policy_kwargs or "optimizer_kwargs" in self.policy_kwargs:
             raise ValueError(
@@ -262,6 +270,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
     def _task(self, delivery: Delivery) -> Task:
         return Task(
             recipe=self._recipe(),
+            learned_parameters=self._learned_parameters,
             rule=self._update_rule(),
             learning_rate=self.lr_schedule if callable(self.learning_rate) else float(self.learning_rate),
             n_steps=self.n_steps,
@@ -277,7 +286,12 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         return {
             **MemoryStore.layout(len(self._flat.vector), self._update_rule(), self.n_workers),
             **StepBudget.layout(self.n_workers),
+            **{name: (own.shape, own.dtype) for name, own in self._extras.items()},
         }
+
+    def _own_arrays(self) -> dict[str, NDArray[Any]]:
+        """What the workers share besides the parameters, in this process's memory."""
+        return {**self.policy.optimizer.arrays, **self._extras}
 
     def _learn_inside(self, steps: int, delivery: Delivery) -> None:
         """One worker in this process, on the model's own environment and parameters."""
@@ -285,7 +299,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         arrays = SharedArrays(StepBudget.layout(1), shared=False).arrays
         # on the CPU the model's own vector, so that nothing needs to be copied
         arrays["parameters"] = self._flat.vector.numpy(force=True)
-        arrays.update(self.policy.optimizer.arrays)
+        arrays.update(self._own_arrays())
         (seed,) = self._seeds.spawn(1)
         worker = build_worker(
             0,
@@ -357,7 +371,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
     def _publish(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Copy the model's parameters and optimizer statistics into shared memory."""
         arrays["parameters"][:] = self._flat.vector.numpy(force=True)
-        for name, own in self.policy.optimizer.arrays.items():
+        for name, own in self._own_arrays().items():
             arrays[name][:] = own
 
     def _adopt(self, arrays: dict[str, NDArray[Any]]) -> None:
@@ -365,7 +379,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         if arrays["parameters"].ctypes.data != self._flat.vector.data_ptr():
             with th.no_grad():
                 self._flat.vector.copy_(th.from_numpy(arrays["parameters"]))
-        for name, own in self.policy.optimizer.arrays.items():
+        for name, own in self._own_arrays().items():
             if own is not arrays[name]:
                 own[:] = arrays[name]
 
@@ -398,7 +412,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
     # saving
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_flat", "_given_env"]
+        return [*super()._excluded_save_params(), "_flat", "_given_env", "_extras"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []

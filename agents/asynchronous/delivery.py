@@ -157,5 +157,5 @@ class Delivery:
         logger.record("train/n_updates", model._n_updates, exclude="tensorboard")
         for name, value in statistics.items():
             if np.isfinite(value):
-                logger.record(f"train/{name}", value)
+                logger.record(name if "/" in name else f"train/{name}", value)
         logger.dump(step=model.num_timesteps)

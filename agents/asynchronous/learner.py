@@ -48,8 +48,8 @@ class Learner(Protocol):
 
     parameters: NDArray[np.float32]
 
-    def begin(self, progress: float) -> None:
-        """A segment begins; ``progress`` is the share of the run's global steps behind it, in [0, 1]."""
+    def begin(self, step: int, progress: float) -> None:
+        """A segment begins at a global step; ``progress`` is that step's share of the run, in [0, 1]."""
 
     def act(self, t: int) -> NDArray[Any]:
         """Choose actions for the observations in row ``t``, store them in the segment, answer what to step with."""

@@ -105,12 +105,12 @@ class Segment:
             return {key: rows[row] for key, rows in stored.items()}
         return stored[row]
 
-    def flat_observations(self) -> Observations:
-        """The observations before every step taken, (length * n_envs, *space)."""
+    def flat_observations(self, first: int = 0) -> Observations:
+        """As many rows as steps taken, (length * n_envs, *space): those before the steps, or from row ``first`` on."""
         stored = self.observations
         if isinstance(stored, dict):
-            return {key: _flatten(rows, self.length) for key, rows in stored.items()}
-        return _flatten(stored, self.length)
+            return {key: _flatten(rows, first, self.length) for key, rows in stored.items()}
+        return _flatten(stored, first, self.length)
 
     def stacked_final_observations(self) -> Observations:
         """The final observations of truncated episodes, (number of them, *space)."""
@@ -124,5 +124,5 @@ class Segment:
         return list(stored.values()) if isinstance(stored, dict) else [stored]
 
 
-def _flatten(rows: NDArray[Any], length: int) -> NDArray[Any]:
-    return rows[:length].reshape(length * rows.shape[1], *rows.shape[2:])
+def _flatten(rows: NDArray[Any], first: int, length: int) -> NDArray[Any]:
+    return rows[first : first + length].reshape(length * rows.shape[1], *rows.shape[2:])

@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing import connection, process
 from typing import Any
@@ -48,6 +48,7 @@ class Task:
 
     Attributes:
         recipe: builds the learner.
+        learned_parameters: those of a policy that the workers share, in the order of the vector.
         rule: how a gradient changes the shared parameters.
         learning_rate: a constant, or a function of the remaining progress.
         n_steps: vectorized steps a segment.
@@ -59,6 +60,7 @@ class Task:
     """
 
     recipe: Recipe
+    learned_parameters: Callable[[BasePolicy], Iterable[th.nn.Parameter]]
     rule: UpdateRule
     learning_rate: float | Callable[[float], float]
     n_steps: int
@@ -121,7 +123,8 @@ class Worker:
         while granted := budget.reserve(task.n_steps, n_envs):
             segment.begin()
             self.store.pull(learner.parameters)
-            learner.begin(min(1.0, (task.steps_before + budget.reserved) / task.total_steps))
+            step = task.steps_before + budget.reserved - granted * n_envs
+            learner.begin(step, min(1.0, step / task.total_steps))
             infos = self._collect(granted)
             taken = segment.length
             if taken < granted:
@@ -278,7 +281,7 @@ def main(
         venv = make_environment(index)
         venv.seed(_number(env_seed))
         venv.action_space.seed(_number(env_seed))
-        flat = FlatParameters(policy.parameters())
+        flat = FlatParameters(task.learned_parameters(policy))
         worker = build_worker(
             index, task, shared.arrays, lock, policy, flat, venv, learner_seed, _SECONDS_BETWEEN_EVENTS
         )

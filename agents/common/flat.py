@@ -18,10 +18,11 @@ class FlatParameters:
     Args:
         parameters: the parameters in the order of the vector; each appears once, all float32 on one device.
         vector: (P,) memory to use, else new memory; the parameters' present values are copied into it.
+        take_vector: copy the other way: the parameters take the values that the vector holds.
 
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], vector: th.Tensor | None = None) -> None:
+    def __init__(self, parameters: Iterable[nn.Parameter], vector: th.Tensor | None = None, take_vector: bool = False) -> None:
         self.parameters = list(parameters)
         if not self.parameters:
             raise ValueError("The policy has no parameters to learn.")
@@ -40,7 +41,8 @@ class FlatParameters:
         with th.no_grad():
             for parameter in self.parameters:
                 stop = start + parameter.numel()
-                self.vector[start:stop].copy_(parameter.reshape(-1))
+                if not take_vector:
+                    self.vector[start:stop].copy_(parameter.reshape(-1))
                 parameter.data = self.vector[start:stop].view(parameter.shape)
                 parameter.grad = self.gradient[start:stop].view(parameter.shape)
                 self.slices.append(slice(start, stop))

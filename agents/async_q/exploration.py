@@ -1,0 +1,56 @@
+"""How much a worker explores.
+
+Every worker anneals epsilon from a common start to a final value of its own, which it draws from a distribution: that
+several degrees of exploration run side by side is part of the method (Mnih et al. 2016, section 5).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+FinalEpsilon = float | Mapping[float, float]
+
+
+def check_final_epsilon(final: FinalEpsilon) -> None:
+    """Refuse what is neither a probability nor a distribution over probabilities.
+
+    Raises:
+        ValueError: a value outside [0, 1], or probabilities that do not sum to 1.
+    """
+    values = dict(final) if isinstance(final, Mapping) else {final: 1.0}
+    if not values or any(not 0.0 <= value <= 1.0 for value in values):
+        raise ValueError(
+            f"exploration_final_eps={final!r}, but every value must lie in [0, 1]; the paper's choice is "
+            "{0.1: 0.4, 0.01: 0.3, 0.5: 0.3}."
+        )
+    if any(p < 0.0 for p in values.values()) or not math.isclose(sum(values.values()), 1.0, abs_tol=1e-6):
+        raise ValueError(
+            f"exploration_final_eps={final!r}, but its probabilities must be positive and sum to 1; they sum to "
+            f"{sum(values.values())}."
+        )
+
+
+def draw_final_epsilons(final: FinalEpsilon, n_workers: int, seed: np.random.SeedSequence) -> NDArray[np.float64]:
+    """One final epsilon a worker, (n_workers,)."""
+    if not isinstance(final, Mapping):
+        return np.full(n_workers, float(final))
+    values, probabilities = np.array(list(final)), np.array(list(final.values()))
+    return np.random.default_rng(seed).choice(values, size=n_workers, p=probabilities / probabilities.sum())
+
+
+def epsilon(initial: float, final: float, fraction: float, progress: float) -> float:
+    """Linear from ``initial`` to ``final`` over the first ``fraction`` of the run.
+
+    Args:
+        initial: at progress 0.
+        final: from progress ``fraction`` on.
+        fraction: share of the run's global steps, in [0, 1]; 0 is ``final`` at once.
+        progress: share of the run's global steps done, in [0, 1].
+    """
+    if progress >= fraction:
+        return final
+    return initial + progress / fraction * (final - initial)
