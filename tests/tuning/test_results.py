@@ -73,11 +73,13 @@ def test_a_folder_without_runs_gives_empty_tables_with_the_same_columns(make_run
         assert len(table(empty)) == 0
 
 
-def test_reward_threshold_comes_from_the_config_then_gymnasium_and_else_is_missing(make_run, tmp_path):
-    make_run(env="Pendulum-v1", curve={100: -260.0, 200: -240.0}, reward_threshold=-250)
-    make_run(env="CartPole-v1", reward_threshold=20)
+def test_reward_threshold_is_the_one_given_then_gymnasiums_and_else_missing(make_run, tmp_path):
+    make_run(env="Pendulum-v1", curve={100: -260.0, 200: -240.0})
+    make_run(env="CartPole-v1")
+    make_run(env="Acrobot-v1")
     make_run(env="NotInstalled-v3")
-    summary = results.summary(results.load(tmp_path))
+    summary = results.summary(results.load(tmp_path, {"Pendulum-v1": -250, "CartPole-v1": 20}))
+    assert row_of(summary, env="Acrobot-v1")["reward_threshold"] == -100
     pendulum = row_of(summary, env="Pendulum-v1")
     assert (pendulum["reward_threshold"], pendulum["reached"], pendulum["steps_to_threshold"]) == (-250, 1, 200)
     assert row_of(summary, env="CartPole-v1")["steps_to_threshold"] == 200  # the first with a mean of 20: not 15 at 100
@@ -281,7 +283,7 @@ def test_markdown_marks_every_entry_whose_interval_overlaps_the_best(summary):
     lines = results.render(summary, "markdown").splitlines()
     headings = [cell.strip() for cell in lines[0].strip("|").split("|")]
     cells = [dict(zip(headings, (c.strip() for c in line.strip("|").split("|")), strict=True)) for line in lines[2:]]
-    by_algo = {row["algorithm"]: row for row in cells}
+    by_algo = {row["algo"]: row for row in cells}
     assert by_algo["ppo"]["IQM [95 %]"] == "**402.0 [401.0, 403.0]**"
     assert by_algo["a2c"]["IQM [95 %]"] == "**401.0 [400.0, 402.0]**"
     assert by_algo["trpo"]["IQM [95 %]"] == "101.0 [100.0, 102.0]"

@@ -7,21 +7,25 @@ Runs of one algorithm with different settings are variants with rows of their ow
 """
 
 from tuning.results.aggregates import aggregate, pairwise
-from tuning.results.formats import FORMATS, render, to_file
+from tuning.results.formats import FORMATS, markdown, render, to_file
 from tuning.results.normalization import REFERENCES, Reference
 from tuning.results.per_run import runs
-from tuning.results.readable import CAPTION, readable
+from tuning.results.readable import AGGREGATE_CAPTION, CAPTION, IMPROVEMENT_CAPTION, Readable, readable
 from tuning.results.summaries import summary
 from tuning.results.table import COLUMNS, load
 
 __all__ = [
+    "AGGREGATE_CAPTION",
     "CAPTION",
     "COLUMNS",
     "FORMATS",
+    "IMPROVEMENT_CAPTION",
     "REFERENCES",
+    "Readable",
     "Reference",
     "aggregate",
     "load",
+    "markdown",
     "pairwise",
     "readable",
     "render",

@@ -33,7 +33,8 @@ def _parquet(table: pd.DataFrame) -> bytes:
         raise MissingExtraError("parquet", wanted="The format parquet", package="pyarrow") from error
 
 
-def _markdown(table: pd.DataFrame) -> str:
+def markdown(table: pd.DataFrame) -> str:
+    """A table in GitHub's Markdown."""
     cells, bold, numeric = readable(table)
     text = cells.map(lambda cell: cell.replace("|", "\\|"))
     marked = text.where(~bold, "**" + text + "**")
@@ -62,7 +63,7 @@ FORMATS: dict[str, Callable[[pd.DataFrame], Content]] = {
     "html": _html,
     "json": _json,
     "latex": _latex,
-    "markdown": _markdown,
+    "markdown": markdown,
     "parquet": _parquet,
 }
 SUFFIXES = {".csv": "csv", ".html": "html", ".json": "json", ".tex": "latex", ".md": "markdown", ".parquet": "parquet"}

@@ -12,10 +12,18 @@ CAPTION = (
     "the learning curve. Threshold: runs that reached it, and the median over runs of when, one that never did "
     "counting as the latest. steps/s: training alone, without evaluation and start-up."
 )
+AGGREGATE_CAPTION = (
+    "Normalized scores of final models: 0 is the random policy, 1 the environment's reference. Intervals: 95 % "
+    "bootstrap, stratified by environment. Optimality gap: mean shortfall below 1. Compare only rows with the same "
+    "environments."
+)
+IMPROVEMENT_CAPTION = (
+    "P(X > Y): probability that a run of X ends with a higher score than a run of Y, ties counting half; in brackets "
+    "its 95 % bootstrap interval. 0.5 means that neither is better."
+)
 MISSING = "–"
 
 HEADINGS = {
-    "algo": "algorithm",
     "algo_x": "X",
     "algo_y": "Y",
     "auc": "AUC",
@@ -62,8 +70,8 @@ def readable(table: pd.DataFrame) -> Readable:
             in brackets.
 
     Returns:
-        The text, and which entries are the best. An IQM is marked if it is the highest of its environment or its
-        interval overlaps that one's.
+        The text, and which entries are the best. An IQM is marked if it is the highest of its environment (of the
+        table, if that does not name environments) or its interval overlaps that one's.
     """
     dull = [name for name, value in DULL.items() if name in table and (table[name] == value).all()]
     shown = table.drop(columns=dull)
@@ -93,8 +101,8 @@ def _best(table: pd.DataFrame) -> np.ndarray:
     best = np.zeros(len(table), dtype=bool)
     if "iqm" not in table or not len(table):
         return best
-    environments = table["env"] if "env" in table else table["environments"]
-    for _, group in table.reset_index(drop=True).groupby(environments.to_numpy()):
+    environments = next((table[name].to_numpy() for name in ("env", "environments") if name in table), best)
+    for _, group in table.reset_index(drop=True).groupby(environments):
         if group["iqm"].notna().any():
             top = group.loc[group["iqm"].idxmax()]
             overlap = (group["iqm_high"] >= top["iqm_low"]) & (group["iqm_low"] <= top["iqm_high"])
@@ -109,7 +117,7 @@ def _texts(column: pd.Series, decimals: int | None = None) -> list[str]:
     if column.name == "seed":
         return [str(seed) for seed in column]
     decimals = _decimals(column) if decimals is None else decimals
-    return [MISSING if pd.isna(entry) else f"{entry:,.{decimals}f}".replace(",", " ") for entry in column]
+    return [MISSING if pd.isna(entry) else f"{entry:,.{decimals}f}" for entry in column]
 
 
 def _is_number(column: pd.Series) -> bool:

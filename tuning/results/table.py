@@ -1,6 +1,6 @@
 """The tidy long table: one row per run, step and metric, read from run folders."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ RUN_COLUMNS = (
     "n_timesteps",  # the budget, environment steps
     "n_envs",  # training environments a process steps together
     "n_workers",  # processes of an asynchronous algorithm; 1 otherwise
-    "reward_threshold",  # NaN where neither the configuration nor the environment has one
+    "reward_threshold",  # NaN where the environment has none and none was given
     "config_hash",
     "created",  # ISO 8601
     "error_line",  # why it failed; "" otherwise
@@ -36,11 +36,12 @@ COLUMNS = (*RUN_COLUMNS, "step", "metric", "value")
 Source = str | PathLike[str] | RunFolder
 
 
-def load(source: Source | Iterable[Source]) -> pd.DataFrame:
+def load(source: Source | Iterable[Source], thresholds: Mapping[str, float] | None = None) -> pd.DataFrame:
     """Read run folders into the long table.
 
     Args:
         source: a folder with runs anywhere below it, a run's folder, or several of them.
+        thresholds: reward threshold by environment, for environments without one (Pendulum-v1) or in its place.
 
     Returns:
         One row per (run, step, metric), with `COLUMNS`; every run has at least its `steps_per_second`. Empty if there
@@ -51,7 +52,7 @@ def load(source: Source | Iterable[Source]) -> pd.DataFrame:
     """
     runs = _find(source)
     configs = {run.path: run.config() for run in runs}
-    described = [_describe(run, configs[run.path]) for run in runs]
+    described = [_describe(run, configs[run.path], thresholds or {}) for run in runs]
     labels = _labels(described, configs)
     rows: list[dict[str, Any]] = []
     for run, about in zip(runs, described, strict=True):
@@ -72,7 +73,7 @@ def _find(source: Source | Iterable[Source]) -> list[RunFolder]:
     return list(found.values())
 
 
-def _describe(run: RunFolder, config: dict[str, Any]) -> dict[str, Any]:
+def _describe(run: RunFolder, config: dict[str, Any], thresholds: Mapping[str, float]) -> dict[str, Any]:
     """What all rows of a run share; the variant is known only when all runs are."""
     about, status = run.read(), run.status
     return {
@@ -85,7 +86,7 @@ def _describe(run: RunFolder, config: dict[str, Any]) -> dict[str, Any]:
         "n_timesteps": about["n_timesteps"],
         "n_envs": config.get("n_envs", 1),
         "n_workers": config.get("hyperparams", {}).get("n_workers", 1),
-        "reward_threshold": _reward_threshold(about["env"], config),
+        "reward_threshold": _reward_threshold(about, thresholds),
         "config_hash": config_hash(config),
         "created": about["created"],
         "error_line": status.get("error_line") or "",
@@ -93,16 +94,20 @@ def _describe(run: RunFolder, config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _reward_threshold(env: str, config: dict[str, Any]) -> float:
-    """The configuration's reward threshold, else the registered environment's, else NaN."""
+def _reward_threshold(about: Mapping[str, Any], thresholds: Mapping[str, float]) -> float:
+    """The given reward threshold, else the one the run recorded, else the registered environment's, else NaN."""
     import gymnasium
 
-    if config.get("reward_threshold") is not None:
-        return float(config["reward_threshold"])
-    try:
-        threshold = gymnasium.spec(env).reward_threshold
-    except gymnasium.error.Error:  # runs stay readable where their environment's package is not installed
-        return float("nan")
+    env = about["env"]
+    if env in thresholds:
+        return float(thresholds[env])
+    if "reward_threshold" in about:
+        threshold = about["reward_threshold"]
+    else:
+        try:
+            threshold = gymnasium.spec(env).reward_threshold
+        except gymnasium.error.Error:  # runs stay readable where their environment's package is not installed
+            threshold = None
     return float("nan") if threshold is None else float(threshold)
 
 
