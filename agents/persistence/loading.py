@@ -57,7 +57,6 @@ def load(
             venv = as_vec_env(env)
             if is_made_by_us(env):
                 on_failure.callback(venv.close)
-        stream.seek(0)
         try:
             model = _load_with_statistics(cls, stream, venv, contents.statistics, device)
         except Exception as error:

@@ -7,7 +7,6 @@ they cannot go stale in a file.
 """
 
 from collections.abc import Mapping
-from copy import deepcopy
 from weakref import WeakKeyDictionary
 
 import gymnasium
@@ -85,8 +84,7 @@ def _live(model: BaseAlgorithm) -> VecNormalize | None:
 def _normalizer(model: BaseAlgorithm, arrays: Mapping[str, np.ndarray]) -> VecNormalize:
     """A VecNormalize around nothing but spaces."""
     spaces_only: gymnasium.Env[object, object] = gymnasium.Env()
-    # a copy, because VecNormalize edits the spaces of a Dict in place
-    spaces_only.observation_space = deepcopy(model.observation_space)
+    spaces_only.observation_space = model.observation_space
     spaces_only.action_space = model.action_space
     try:
         return frozen_from_arrays(DummyVecEnv([lambda: spaces_only]), arrays)

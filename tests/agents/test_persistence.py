@@ -93,10 +93,11 @@ def trained(cls=PPO, observations="flat", **kwargs):
         transposed=cls is SAC and observations == "dict with image",
     )
     policy = kwargs.pop("policy", "MlpPolicy" if observations == "flat" else "MultiInputPolicy")
-    if cls is SAC:
-        settings = {"learning_starts": 10, "buffer_size": 100, "batch_size": 8}
-    else:
-        settings = {"n_steps": 8} | ({"batch_size": 8} if cls is PPO else {})
+    settings = {"learning_starts": 10, "buffer_size": 100, "batch_size": 8} if cls is SAC else {"n_steps": 8}
+    if cls in (PPO, RecurrentPPO, MaskablePPO):
+        settings["batch_size"] = 8
+    if cls is agents.A3C:
+        settings["n_workers"] = 1
     settings = {"policy_kwargs": dict(SMALL)} | settings | kwargs
     model = cls(policy, env, seed=0, device="cpu", **settings)
     return model.learn(32)
@@ -157,7 +158,7 @@ def path(model, tmp_path):
 
 
 @pytest.mark.parametrize("observations", OBSERVATIONS)
-@pytest.mark.parametrize("cls", [PPO, SAC, A2C])
+@pytest.mark.parametrize("cls", [PPO, SAC, A2C, agents.A3C])
 def test_actions_on_raw_observations_are_those_of_the_training_pipeline_to_the_bit(cls, observations, tmp_path):
     model = trained(cls, observations)
     pairs = as_in_training(model)
@@ -208,7 +209,7 @@ def test_sampled_actions_are_those_of_the_same_generator_state(model, path):
 
 def test_recurrent_models_carry_their_state(tmp_path):
     lstm = {"lstm_hidden_size": 4, "net_arch": [4]}
-    model = trained(RecurrentPPO, policy="MlpLstmPolicy", policy_kwargs=lstm, batch_size=8)
+    model = trained(RecurrentPPO, policy="MlpLstmPolicy", policy_kwargs=lstm)
     agents.save(model, tmp_path / "model")
     loaded = agents.load(tmp_path / "model")
     vec_normalize = model.get_vec_normalize_env()
@@ -225,7 +226,7 @@ def test_recurrent_models_carry_their_state(tmp_path):
 
 
 def test_action_masks_reach_the_model_that_knows_them(tmp_path):
-    model = trained(MaskablePPO, discrete=True, batch_size=8)
+    model = trained(MaskablePPO, discrete=True)
     agents.save(model, tmp_path / "model")
     loaded = agents.load(tmp_path / "model")
     raw = np.random.default_rng(0).normal(70, 300, (50, 3))
@@ -246,11 +247,11 @@ def test_without_normalization_predict_is_the_models_own(tmp_path):
 
 
 def test_rewards_alone_normalized_leave_observations_alone(tmp_path):
-    env = VecNormalize(DummyVecEnv([Far]), norm_obs=False)
-    model = A2C("MlpPolicy", env, n_steps=8, device="cpu").learn(16)
+    env = VecNormalize(VecTransposeImage(DummyVecEnv([lambda: Far("image")])), norm_obs=False)
+    model = A2C("CnnPolicy", env, n_steps=8, device="cpu").learn(16)
     agents.save(model, tmp_path / "model")
-    raw, _ = Far().reset(seed=0)
-    for loaded in (agents.load(tmp_path / "model"), agents.load(tmp_path / "model", env=Far())):
+    raw, _ = Far("image").reset(seed=0)  # channels last, unlike what VecNormalize sees
+    for loaded in (model, agents.load(tmp_path / "model"), agents.load(tmp_path / "model", env=Far("image"))):
         np.testing.assert_array_equal(agents.predict(loaded, raw)[0], model.predict(raw, deterministic=True)[0])
 
 
@@ -276,7 +277,7 @@ def test_predict_leaves_statistics_and_observation_as_they_were():
 # --- the file ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cls", [PPO, SAC])
+@pytest.mark.parametrize("cls", [PPO, SAC, agents.A3C])
 def test_sb3s_own_load_reads_the_same_file(cls, tmp_path):
     model = trained(cls)
     agents.save(model, tmp_path / "model")
@@ -513,7 +514,7 @@ def test_a_given_vecnormalize_is_untouched_where_loading_fails(path):
     given = VecNormalize(DummyVecEnv([Other]), clip_obs=3.0)
     given.reset()
     before = statistics_to_arrays(given)
-    with pytest.raises(ValueError, match="Action spaces do not match"):
+    with pytest.raises(ValueError, match=r"^Action spaces do not match"):
         agents.load(path, env=given)
     after = statistics_to_arrays(given)
     assert all(np.array_equal(before[name], after[name]) for name in before)
@@ -585,7 +586,9 @@ def test_the_device_is_the_one_asked_for(path, monkeypatch):
 
 def test_sb3s_files_need_the_algorithm_named(model, tmp_path):
     model.save(tmp_path / "sb3.zip")
-    with pytest.raises(ValueError, match=r"sb3\.zip does not name its algorithm.*give algo=, one of a2c, ars, .*trpo"):
+    with pytest.raises(
+        ValueError, match=r"sb3\.zip does not name its algorithm.*give algo=, one of a2c, .*ppo, .*trpo"
+    ):
         agents.load(tmp_path / "sb3.zip")
     for algo in ("ppo", "PPO", PPO):
         assert_same_parameters(agents.load(tmp_path / "sb3.zip", algo=algo), model)
