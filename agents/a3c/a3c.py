@@ -10,6 +10,11 @@ import math
 from typing import Any, ClassVar
 
 import torch as th
+from sb3_contrib.common.recurrent.policies import (
+    RecurrentActorCriticCnnPolicy,
+    RecurrentActorCriticPolicy,
+    RecurrentMultiInputActorCriticPolicy,
+)
 from stable_baselines3.common.policies import (
     ActorCriticCnnPolicy,
     ActorCriticPolicy,
@@ -41,7 +46,8 @@ class A3C(AsynchronousAlgorithm):
     Gradients are sums, so a learning rate compares with A2C's (means) divided by ``n_steps`` for plain SGD.
 
     Args:
-        policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy" or a class.
+        policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy", the same with an LSTM ("MlpLstmPolicy", "CnnLstmPolicy",
+            "MultiInputLstmPolicy"), or a class.
         env: environment id, Gymnasium environment, SB3 VecEnv, or a callable that returns either. Every worker owns a
             copy.
         learning_rate: a constant or a callable of the remaining progress. Default 7e-4 (A2C's in SB3; the paper draws
@@ -70,6 +76,9 @@ class A3C(AsynchronousAlgorithm):
         "MlpPolicy": ActorCriticPolicy,
         "CnnPolicy": ActorCriticCnnPolicy,
         "MultiInputPolicy": MultiInputActorCriticPolicy,
+        "MlpLstmPolicy": RecurrentActorCriticPolicy,
+        "CnnLstmPolicy": RecurrentActorCriticCnnPolicy,
+        "MultiInputLstmPolicy": RecurrentMultiInputActorCriticPolicy,
     }
 
     def __init__(

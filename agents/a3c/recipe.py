@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
+
 from agents.a3c.numpy_learner import NumpyLearner
+from agents.a3c.recurrent_learner import RecurrentLearner
 from agents.a3c.torch_learner import TorchLearner
 from agents.asynchronous.learner import Learner, Setting
 
@@ -27,5 +30,7 @@ class A3CRecipe:
 
     def learner(self, setting: Setting) -> Learner:
         """NumPy for plain perceptrons, torch for every other policy; both give the same gradient."""
+        if isinstance(setting.policy, RecurrentActorCriticPolicy):
+            return RecurrentLearner(self, setting)
         fast = NumpyLearner.serve(self, setting)
         return TorchLearner(self, setting) if fast is None else fast

@@ -12,6 +12,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import explained_variance, obs_as_tensor
 
 from agents.asynchronous.learner import Setting
+from agents.common.flat import normalizes_batches
 from agents.common.losses import actor_critic_loss
 from agents.common.returns import generalized_advantages
 
@@ -35,6 +36,7 @@ class TorchLearner:
         self._flat = setting.flat
         self._gradient = setting.gradient
         self._mirrored = setting.flat.vector.device.type != "cpu"
+        self._batch_norm = normalizes_batches(self._policy)
         space = self._policy.action_space
         self._space = space
         self._box = space if isinstance(space, spaces.Box) else None
@@ -80,17 +82,15 @@ class TorchLearner:
             segment.terminated[:n],
             segment.truncated[:n],
             self._truncation_values(),
-            self._predict_values(segment.observation_row(n)),
+            self._last_values(),
             recipe.gamma,
             recipe.gae_lambda,
         )
         policy = self._policy
-        policy.set_training_mode(True)
+        # a segment of a single step has no batch to normalize by: its row passes as while acting
+        policy.set_training_mode(n * segment.n_envs > 1 or not self._batch_norm)
         device = policy.device
-        values, log_probs, entropies = policy.evaluate_actions(
-            obs_as_tensor(segment.flat_observations(), device),
-            self._flat_actions(),
-        )
+        values, log_probs, entropies = self._evaluate_actions()
         if entropies is None:
             # a distribution without a closed form (a squashed one): estimated by the actions taken
             entropies = -log_probs
@@ -98,8 +98,8 @@ class TorchLearner:
             log_probs,
             values.flatten(),
             entropies,
-            th.as_tensor(advantages.reshape(-1), dtype=th.float32, device=device),
-            th.as_tensor(self._returns.reshape(-1), dtype=th.float32, device=device),
+            th.as_tensor(self._flatten(advantages), dtype=th.float32, device=device),
+            th.as_tensor(self._flatten(self._returns), dtype=th.float32, device=device),
             recipe.ent_coef,
             recipe.vf_coef,
         )
@@ -111,11 +111,36 @@ class TorchLearner:
         policy.set_training_mode(False)
         return self._gradient
 
+    def _flatten(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """(length, n_envs, ...) as the rows of one batch."""
+        return rows.reshape(-1, *rows.shape[2:])
+
+    def _flat_observations(self) -> Any:
+        n = self._segment.length
+        rows = self._segment.observations
+        flat = (
+            {key: self._flatten(part[:n]) for key, part in rows.items()}
+            if isinstance(rows, dict)
+            else self._flatten(rows[:n])
+        )
+        return obs_as_tensor(flat, self._policy.device)
+
     def _flat_actions(self) -> th.Tensor:
-        segment = self._segment
-        actions = segment.actions[: segment.length].reshape(-1, *segment.actions.shape[2:])
+        actions = self._flatten(self._segment.actions[: self._segment.length])
         tensor = th.as_tensor(actions, device=self._policy.device)
         return tensor.long() if isinstance(self._space, spaces.Discrete) else tensor.float()
+
+    def _evaluate_actions(self) -> tuple[th.Tensor, th.Tensor, th.Tensor | None]:
+        """Values, log probabilities and entropies of the segment, with a graph."""
+        return self._policy.evaluate_actions(self._flat_observations(), self._flat_actions())
+
+    def _last_values(self) -> NDArray[np.float32]:
+        """V of the observations after the last step, (n_envs,)."""
+        return self._predict_values(self._segment.observation_row(self._segment.length))
+
+    def _final_values(self) -> NDArray[np.float32]:
+        """V of the final observations of truncated episodes, in their order."""
+        return self._predict_values(self._segment.stacked_final_observations())
 
     def _predict_values(self, observations: Any) -> NDArray[np.float32]:
         with th.no_grad():
@@ -126,8 +151,7 @@ class TorchLearner:
         segment = self._segment
         found = np.zeros((segment.length, segment.n_envs))
         if segment.final_observations:
-            values = self._predict_values(segment.stacked_final_observations())
-            for (t, env, _), value in zip(segment.final_observations, values, strict=True):
+            for (t, env, _), value in zip(segment.final_observations, self._final_values(), strict=True):
                 found[t, env] = value
         return found
 

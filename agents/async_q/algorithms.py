@@ -131,7 +131,7 @@ class AsynchronousValueMethod(AsynchronousAlgorithm):
         self._target_flat = FlatParameters(self.policy.q_net_target.parameters())
         (seed,) = self._seeds.spawn(1)
         self._final_epsilons = draw_final_epsilons(self.exploration_final_eps, self.n_workers, seed)
-        self._extras = {
+        self._extras |= {
             "target": self._target_flat.vector.numpy(force=True),
             "target_copies": np.zeros(1, dtype=np.int64),
             "epsilons": np.full(self.n_workers, float(self.exploration_initial_eps)),

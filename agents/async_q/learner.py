@@ -79,6 +79,7 @@ class ValueLearner:
             # two workers may both come here; the second copies almost the same parameters again
             self._copies[0] = due
             np.copyto(self._target, self._shared_parameters)
+            self._values.copy_buffers_to_target()
 
     def act(self, t: int) -> NDArray[Any]:
         """Epsilon-greedy by the worker's own parameters."""

@@ -17,7 +17,7 @@ from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 
 from agents.asynchronous.learner import Setting
 from agents.asynchronous.rows import ObservationRows
-from agents.common.flat import FlatParameters
+from agents.common.flat import FlatParameters, normalizes_batches
 from agents.common.losses import squared_error_loss
 from agents.common.mlp import Layer, Perceptron, layers_of
 
@@ -44,6 +44,9 @@ class ActionValues(Protocol):
 
     def target_of(self, observations: Any) -> Array:
         """Q(s, .; theta-) for other observations, (n, n_actions)."""
+
+    def copy_buffers_to_target(self) -> None:
+        """Let the target network's running statistics (batch norm) follow, as its parameters do."""
 
     def gradient(self, actions: NDArray[np.int64], targets: Array) -> tuple[Array, Array]:
         """Gradient (P,) of sum (y - Q(s, a))^2 over the segment, and those Q(s, a) (n,)."""
@@ -126,6 +129,9 @@ class NumpyActionValues:
         """Q(s, .; theta-) for other observations."""
         return self._target.evaluate(self._rows.encode_others(observations))
 
+    def copy_buffers_to_target(self) -> None:
+        """A perceptron has none."""
+
     def gradient(self, actions: NDArray[np.int64], targets: Array) -> tuple[Array, Array]:
         """By hand: d/dQ(s, a) (y - Q)^2 = 2 (Q - y)."""
         n = len(targets)
@@ -149,6 +155,7 @@ class TorchActionValues:
         self._flat = setting.flat
         self._parameters = setting.parameters
         self._gradient = setting.gradient
+        self._batch_norm = normalizes_batches(policy.q_net)
         self._mirrored = setting.flat.vector.device.type != "cpu"
         if self._mirrored:
             self._shared_target = setting.arrays["target"]
@@ -190,10 +197,16 @@ class TorchActionValues:
         with th.no_grad():
             return network(obs_as_tensor(observations, self._policy.device)).numpy(force=True)  # type: ignore[no-any-return]
 
+    def copy_buffers_to_target(self) -> None:
+        """Running statistics, in the memory that all workers share."""
+        for own, target in zip(self._policy.q_net.buffers(), self._policy.q_net_target.buffers(), strict=True):
+            target.copy_(own)
+
     def gradient(self, actions: NDArray[np.int64], targets: Array) -> tuple[Array, Array]:
         """By autograd, in training mode."""
         policy = self._policy
-        policy.set_training_mode(True)
+        # a single step has no batch to normalize by: its row passes as while acting
+        policy.set_training_mode(len(targets) > 1 or not self._batch_norm)
         values = policy.q_net(obs_as_tensor(self._segment.flat_observations(), policy.device))
         chosen = values.gather(1, th.as_tensor(actions, device=policy.device)[:, None])[:, 0]
         loss = squared_error_loss(chosen, th.as_tensor(targets, device=policy.device))

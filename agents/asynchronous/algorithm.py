@@ -38,7 +38,7 @@ from agents.asynchronous.processes import warm_up
 from agents.asynchronous.store import MemoryStore
 from agents.asynchronous.supervisor import Supervisor
 from agents.asynchronous.worker import Task, build_worker
-from agents.common.flat import FlatParameters
+from agents.common.flat import FlatParameters, flatten_buffers
 
 ALL_ACTION_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
@@ -159,6 +159,9 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         )
         self.policy = self.policy.to(self.device)
         self._flat = FlatParameters(self._learned_parameters(self.policy))
+        self._extras = {
+            f"buffers_{kind}": vector.numpy(force=True) for kind, vector in flatten_buffers(self.policy).items()
+        }
         self.policy.optimizer = FlatOptimizer(
             self._flat, self._update_rule(), lr=self.lr_schedule(1.0), n_workers=self.n_workers
         )

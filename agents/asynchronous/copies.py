@@ -3,13 +3,13 @@
 An id or a callable is called in the worker. An instance is taken apart into SB3's vector wrappers (whose state travels
 without what they wrap; they cannot be pickled whole) and the environments inside, each of which is copied by value with
 cloudpickle; where that fails, it is rebuilt from its registration, which knows the wrappers that ``gymnasium.make`` and
-later ones recorded.
+later ones recorded. SB3's Monitor records nothing; it is put back where it was.
 """
 
 from __future__ import annotations
 
 import copy
-import os
+import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,15 +17,21 @@ from typing import Any
 
 import cloudpickle
 import gymnasium as gym
-from gymnasium.envs.registration import EnvSpec
+from gymnasium.envs.registration import EnvSpec, WrapperSpec, load_env_creator
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.monitor import Monitor, ResultsWriter
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecMonitor
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecEnvWrapper, VecMonitor
 
 from agents.asynchronous.errors import EnvironmentCopyError
+from agents.asynchronous.monitors import PortableWriter
+from agents.asynchronous.registrations import register_all, registrations
 
 EnvironmentLike = str | gym.Env[Any, Any] | VecEnv | Callable[[], gym.Env[Any, Any] | VecEnv]
 EnvironmentFactory = Callable[[int], VecEnv]
+
+_MONITOR = f"{Monitor.__module__}:{Monitor.__name__}"
+# What a Monitor was told, and the zero of its episodes' times.
+_MONITOR_SETTINGS = ("allow_early_resets", "reset_keywords", "info_keywords", "t_start")
 
 _USE_A_CALLABLE = (
     "Pass a callable that makes the environment instead, and every worker calls it: "
@@ -62,12 +68,19 @@ def resolve(env: EnvironmentLike) -> gym.Env[Any, Any] | VecEnv:
 
 @dataclass(frozen=True)
 class CallInWorker:
-    """Resolves an id or a callable in the worker and wraps the result as SB3's constructor does."""
+    """Resolves an id or a callable in the worker and wraps the result as SB3's constructor does.
+
+    Attributes:
+        env: id or callable.
+        registered: what the calling process had registered.
+    """
 
     env: str | Callable[[], gym.Env[Any, Any] | VecEnv]
+    registered: bytes
 
     def __call__(self, worker: int) -> VecEnv:
         """The environment of one worker."""
+        register_all(self.registered)
         return BaseAlgorithm._wrap_env(resolve(self.env))
 
 
@@ -76,45 +89,76 @@ class RebuildInWorker:
     """Puts copies of environments together again as the instance that they were taken from.
 
     Attributes:
-        environments: pickled by value, or the registration to make them from, with whether a Monitor was around it.
+        environments: pickled by value, or the registration to make them from; or one vector environment by value.
         wrappers: SB3's vector wrappers from the innermost: class and attributes.
     """
 
-    environments: tuple[bytes | _FromSpec, ...]
+    environments: tuple[bytes | FromSpec, ...] | bytes
     wrappers: tuple[tuple[type[VecEnvWrapper], dict[str, Any]], ...]
 
     def __call__(self, worker: int) -> VecEnv:
         """The environment of one worker."""
-        envs = [part.make() if isinstance(part, _FromSpec) else cloudpickle.loads(part) for part in self.environments]
-        for env in envs:
-            _write_to_own_file(env, worker)
-        venv: VecEnv = DummyVecEnv([lambda env=env: env for env in envs])  # type: ignore[misc]
+        venv = self._innermost(worker)
         for cls, state in self.wrappers:
             wrapper = cls.__new__(cls)
-            wrapper.__dict__.update(state, venv=venv)
-            if isinstance(wrapper, VecMonitor) and wrapper.results_writer is not None:
-                wrapper.results_writer = _own_writer(wrapper.results_writer, worker)
+            wrapper.__dict__.update(state, venv=venv, class_attributes=dict(inspect.getmembers(cls)))
+            _write_to_own_file(wrapper, worker)
             venv = wrapper
         return venv
 
+    def _innermost(self, worker: int) -> VecEnv:
+        if isinstance(self.environments, bytes):
+            return cloudpickle.loads(self.environments)
+        envs = [part.make() if isinstance(part, FromSpec) else cloudpickle.loads(part) for part in self.environments]
+        for env in envs:
+            for layer in _layers(env):
+                _write_to_own_file(layer, worker)
+        return DummyVecEnv([lambda env=env: env for env in envs])  # type: ignore[misc]
+
 
 @dataclass(frozen=True)
-class _FromSpec:
+class FromSpec:
+    """An environment to be made from its registration.
+
+    Attributes:
+        spec: with the wrappers inside of the Monitor, or all where there is none.
+        monitor: the Monitor's attributes to set, or None without one.
+        outer: the wrappers around the Monitor, from the innermost.
+    """
+
     spec: EnvSpec
-    monitored: bool
+    monitor: dict[str, Any] | None
+    outer: tuple[WrapperSpec, ...]
+
+    @classmethod
+    def of(cls, spec: EnvSpec, monitor: dict[str, Any] | None) -> FromSpec:
+        """From an environment's ``spec``, which lists the Monitor, too.
+
+        Raises:
+            EnvironmentCopyError: a wrapper did not record its arguments.
+        """
+        wrappers = spec.additional_wrappers
+        names = [wrapper.entry_point for wrapper in wrappers]
+        place = names.index(_MONITOR) if _MONITOR in names else len(wrappers)
+        for wrapper in wrappers:
+            if wrapper.kwargs is None and wrapper.entry_point != _MONITOR:
+                raise EnvironmentCopyError(
+                    f"The environment cannot be made anew in a worker because its wrapper {wrapper.name} is no "
+                    f"gymnasium.utils.RecordConstructorArgs and so did not record its arguments. {_USE_A_CALLABLE}"
+                )
+        bare = copy.copy(spec)
+        bare.additional_wrappers = wrappers[:place]
+        return cls(bare, monitor, wrappers[place + 1 :])
 
     def make(self) -> gym.Env[Any, Any]:
+        """The environment."""
         env: gym.Env[Any, Any] = gym.make(self.spec)
-        return Monitor(env) if self.monitored else env
-
-
-@dataclass
-class _PortableWriter:
-    """Where a Monitor wrote, in place of its open file, which cannot travel."""
-
-    filename: str
-    header: dict[str, Any]
-    extra_keys: tuple[str, ...]
+        if self.monitor is not None:
+            env = Monitor(env)
+            vars(env).update(self.monitor)
+        for wrapper in self.outer:
+            env = load_env_creator(wrapper.entry_point)(env=env, **(wrapper.kwargs or {}))  # type: ignore[assignment]
+        return env
 
 
 def factory_for(given: EnvironmentLike | None, venv: VecEnv) -> EnvironmentFactory:
@@ -128,7 +172,7 @@ def factory_for(given: EnvironmentLike | None, venv: VecEnv) -> EnvironmentFacto
         EnvironmentCopyError: the instance cannot be copied.
     """
     if given is not None and (isinstance(given, str) or not isinstance(given, gym.Env | VecEnv)):
-        return CallInWorker(given)
+        return CallInWorker(given, registrations())
     wrappers: list[tuple[type[VecEnvWrapper], dict[str, Any]]] = []
     inner: VecEnv = venv
     while isinstance(inner, VecEnvWrapper):
@@ -146,28 +190,41 @@ def factory_for(given: EnvironmentLike | None, venv: VecEnv) -> EnvironmentFacto
 
 
 def _wrapper_state(wrapper: VecEnvWrapper) -> dict[str, Any]:
-    state = {name: value for name, value in wrapper.__dict__.items() if name not in ("venv", "class_attributes")}
-    state["class_attributes"] = {}
+    state = {name: value for name, value in vars(wrapper).items() if name not in ("venv", "class_attributes")}
     if isinstance(wrapper, VecMonitor) and wrapper.results_writer is not None:
-        state["results_writer"] = _portable_writer(wrapper.results_writer)
+        state["results_writer"] = PortableWriter.of(wrapper)
     return state
 
 
-def _copy_environments(venv: VecEnv) -> tuple[bytes | _FromSpec, ...]:
+def _copy_environments(venv: VecEnv) -> tuple[bytes | FromSpec, ...] | bytes:
     if isinstance(venv, DummyVecEnv):
         return tuple(_copy_environment(env) for env in venv.envs)
-    specs: Sequence[EnvSpec | None] = venv.get_attr("spec")
+    reason = "its environments live in other processes"
+    if not isinstance(venv, SubprocVecEnv):
+        try:
+            pickled = cloudpickle.dumps(venv)
+            cloudpickle.loads(pickled)
+            return pickled
+        except Exception as error:  # noqa: BLE001 - any class may refuse to be pickled, in any way; the reason is told
+            reason = f"it cannot be pickled ({error})"
+    specs: Sequence[EnvSpec | None] = venv.get_attr("spec") if venv.has_attr("spec") else [None]
     if any(spec is None for spec in specs):
         raise EnvironmentCopyError(
-            f"A {type(venv).__name__} holds its environments in other processes, and they have no registration to be "
-            f"made from again. {_USE_A_CALLABLE}"
+            f"A {type(venv).__name__} cannot be copied into a worker because {reason}, and its environments have no "
+            f"registration to be made from again. {_USE_A_CALLABLE}"
         )
-    monitored = all(venv.env_is_wrapped(Monitor))
-    _warn_rebuilt(type(venv).__name__, "its environments live in other processes")
-    return tuple(_FromSpec(spec, monitored) for spec in specs if spec is not None)
+    monitors: list[dict[str, Any] | None] = [None] * venv.num_envs
+    for i, monitored in enumerate(venv.env_is_wrapped(Monitor)):
+        if monitored:
+            monitors[i] = {name: venv.get_attr(name, i)[0] for name in _MONITOR_SETTINGS}
+    copies = tuple(
+        FromSpec.of(spec, monitor) for spec, monitor in zip(specs, monitors, strict=True) if spec is not None
+    )
+    _warn_rebuilt(type(venv).__name__, reason)
+    return copies
 
 
-def _copy_environment(env: gym.Env[Any, Any]) -> bytes | _FromSpec:
+def _copy_environment(env: gym.Env[Any, Any]) -> bytes | FromSpec:
     opened = _without_open_file(env)
     try:
         pickled = cloudpickle.dumps(opened)
@@ -182,14 +239,17 @@ def _copy_environment(env: gym.Env[Any, Any]) -> bytes | _FromSpec:
                 f"it has no registration to be made from again. {_USE_A_CALLABLE}"
             ) from error
         try:
-            cloudpickle.dumps(spec)
+            made = FromSpec.of(spec, _monitor_state(opened))
+            cloudpickle.dumps(made)
+        except EnvironmentCopyError:
+            raise
         except Exception as second:
             raise EnvironmentCopyError(
                 f"The environment cannot be copied into a worker because {obstacle} cannot be pickled ({error}), nor "
                 f"can its registration ({second}). {_USE_A_CALLABLE}"
             ) from second
         _warn_rebuilt(spec.id, f"{obstacle} cannot be pickled ({error})")
-        return _FromSpec(spec, _has_monitor(env))
+        return made
 
 
 def _warn_rebuilt(name: str, reason: str) -> None:
@@ -228,8 +288,11 @@ def _layers(env: gym.Env[Any, Any]) -> list[Any]:
     return layers
 
 
-def _has_monitor(env: gym.Env[Any, Any]) -> bool:
-    return any(isinstance(layer, Monitor) for layer in _layers(env))
+def _monitor_state(env: gym.Env[Any, Any]) -> dict[str, Any] | None:
+    for layer in _layers(env):
+        if isinstance(layer, Monitor):
+            return {name: getattr(layer, name) for name in (*_MONITOR_SETTINGS, "results_writer")}
+    return None
 
 
 def _without_open_file(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
@@ -243,26 +306,11 @@ def _without_open_file(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
         twin = copy.copy(layer)
         twin.env = below
         if isinstance(twin, Monitor) and twin.results_writer is not None:
-            twin.results_writer = _portable_writer(twin.results_writer)  # type: ignore[assignment]
+            twin.results_writer = PortableWriter.of(twin)  # type: ignore[assignment]
         below = twin
     return below
 
 
-def _portable_writer(writer: ResultsWriter) -> _PortableWriter:
-    fields = writer.logger.fieldnames
-    return _PortableWriter(writer.file_handler.name, {}, tuple(name for name in fields if name not in ("r", "l", "t")))
-
-
-def _write_to_own_file(env: gym.Env[Any, Any], worker: int) -> None:
-    for layer in _layers(env):
-        if isinstance(layer, Monitor) and layer.results_writer is not None:
-            layer.results_writer = _own_writer(layer.results_writer, worker)
-
-
-def _own_writer(writer: Any, worker: int) -> ResultsWriter:
-    """A Monitor file of the worker's own beside the given one; SB3's ``load_results`` reads all of a folder."""
-    assert isinstance(writer, _PortableWriter)
-    folder, name = os.path.split(writer.filename)
-    stem = name.removesuffix(Monitor.EXT).rstrip(".")
-    own = os.path.join(folder, f"{stem}.worker{worker}.{Monitor.EXT}".lstrip("."))
-    return ResultsWriter(own, header={"worker": worker}, extra_keys=writer.extra_keys)
+def _write_to_own_file(layer: Any, worker: int) -> None:
+    if isinstance(layer, Monitor | VecMonitor) and isinstance(layer.results_writer, PortableWriter):
+        layer.results_writer = layer.results_writer.open_for(worker)

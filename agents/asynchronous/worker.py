@@ -34,7 +34,7 @@ from agents.asynchronous.optimizer import UpdateRule
 from agents.asynchronous.segment import Observations, Segment
 from agents.asynchronous.stepping import Stepper, make_stepper
 from agents.asynchronous.store import MemoryStore, ParameterStore
-from agents.common.flat import FlatParameters
+from agents.common.flat import FlatParameters, flatten_buffers
 from agents.common.optimizers import clip_gradient
 
 # Between two events of a process whose caller does not look at single steps: often enough for a progress bar, seldom
@@ -281,6 +281,7 @@ def main(
         venv = make_environment(index)
         venv.seed(_number(env_seed))
         venv.action_space.seed(_number(env_seed))
+        _attach_buffers(policy, shared.arrays)
         flat = FlatParameters(task.learned_parameters(policy))
         worker = build_worker(
             index, task, shared.arrays, lock, policy, flat, venv, learner_seed, _SECONDS_BETWEEN_EVENTS
@@ -297,6 +298,14 @@ def main(
         raise SystemExit(1) from error
     finally:
         pipe.close()
+
+
+def _attach_buffers(policy: BasePolicy, arrays: dict[str, NDArray[Any]]) -> None:
+    """Let running statistics of the policy's layers be everybody's; on another device they stay the worker's own."""
+    if policy.device.type == "cpu":
+        prefix = "buffers_"
+        shared = {name.removeprefix(prefix): th.from_numpy(a) for name, a in arrays.items() if name.startswith(prefix)}
+        flatten_buffers(policy, shared)
 
 
 def _number(seed: np.random.SeedSequence) -> int:

@@ -58,3 +58,35 @@ class FlatParameters:
             if own is parameter:
                 return where
         raise KeyError("not a parameter of this vector")
+
+
+def flatten_buffers(module: nn.Module, vectors: dict[str, th.Tensor] | None = None) -> dict[str, th.Tensor]:
+    """Put a module's buffers (running statistics of batch norm) into one vector a type, the buffers being views of it.
+
+    Layers that update their buffers in place then update the vectors: over shared memory, everybody's.
+
+    Args:
+        module: whose buffers.
+        vectors: type name -> memory to use, whose values the buffers take; None makes new memory of the present values.
+
+    Returns:
+        type name ("float32", "int64") -> vector; empty where there are no buffers.
+    """
+    places: dict[str, list[tuple[nn.Module, str, th.Tensor]]] = {}
+    for owner in module.modules():
+        for name, buffer in owner.named_buffers(recurse=False):
+            places.setdefault(str(buffer.dtype).removeprefix("torch."), []).append((owner, name, buffer))
+    if vectors is None:
+        vectors = {kind: th.cat([buffer.reshape(-1) for _, _, buffer in found]) for kind, found in places.items()}
+    for kind, found in places.items():
+        start = 0
+        for owner, name, buffer in found:
+            stop = start + buffer.numel()
+            setattr(owner, name, vectors[kind][start:stop].view(buffer.shape))
+            start = stop
+    return vectors
+
+
+def normalizes_batches(module: nn.Module) -> bool:
+    """Whether a module holds batch norm, which cannot train on a batch of one row."""
+    return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
