@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from agents import errors, registry
     from agents.a3c import A3C
+    from agents.async_q import AsyncNStepQ, AsyncQLearning, AsyncSarsa
     from agents.persistence import load, predict, save
 
 _clash.check_import()
@@ -32,6 +33,9 @@ __all__ = [
     "TD3",
     "TQC",
     "TRPO",
+    "AsyncNStepQ",
+    "AsyncQLearning",
+    "AsyncSarsa",
     "CrossQ",
     "MaskablePPO",
     "RecurrentPPO",
@@ -46,6 +50,9 @@ _MODULE_OF = {
     "A2C": "stable_baselines3",
     "A3C": "agents.a3c",
     "ARS": "sb3_contrib",
+    "AsyncNStepQ": "agents.async_q",
+    "AsyncQLearning": "agents.async_q",
+    "AsyncSarsa": "agents.async_q",
     "CrossQ": "sb3_contrib",
     "DDPG": "stable_baselines3",
     "DQN": "stable_baselines3",

@@ -4,8 +4,13 @@ import sb3_contrib
 import stable_baselines3
 
 from agents.a3c import A3C
+from agents.async_q import AsyncNStepQ, AsyncQLearning, AsyncSarsa
 from agents.registry.spec import AgentSpec
 
+_ASYNCHRONOUS_METHODS = (
+    "Mnih, Badia, Mirza, Graves, Lillicrap, Harley, Silver, Kavukcuoglu: Asynchronous Methods for Deep "
+    "Reinforcement Learning, 2016"
+)
 _ANY = ("Box", "Discrete", "MultiBinary", "MultiDiscrete")
 _CONTINUOUS = ("Box",)
 _DISCRETE = ("Discrete",)
@@ -15,16 +20,14 @@ BUILTIN_SPECS = (
         "a2c",
         stable_baselines3.A2C,
         "MlpPolicy",
-        "Mnih, Badia, Mirza, Graves, Lillicrap, Harley, Silver, Kavukcuoglu: Asynchronous Methods for Deep "
-        "Reinforcement Learning, 2016 (the synchronous variant)",
+        f"{_ASYNCHRONOUS_METHODS} (the synchronous variant)",
         _ANY,
     ),
     AgentSpec(
         "a3c",
         A3C,
         "MlpPolicy",
-        "Mnih, Badia, Mirza, Graves, Lillicrap, Harley, Silver, Kavukcuoglu: Asynchronous Methods for Deep "
-        "Reinforcement Learning, 2016",
+        _ASYNCHRONOUS_METHODS,
         _ANY,
         asynchronous=True,
     ),
@@ -34,6 +37,30 @@ BUILTIN_SPECS = (
         "MlpPolicy",
         "Mania, Guy, Recht: Simple Random Search Provides a Competitive Approach to Reinforcement Learning, 2018",
         ("Box", "Discrete"),
+    ),
+    AgentSpec(
+        "asyncnstepq",
+        AsyncNStepQ,
+        "MlpPolicy",
+        f"{_ASYNCHRONOUS_METHODS} (n-step Q-learning)",
+        _DISCRETE,
+        asynchronous=True,
+    ),
+    AgentSpec(
+        "asyncqlearning",
+        AsyncQLearning,
+        "MlpPolicy",
+        f"{_ASYNCHRONOUS_METHODS} (one-step Q-learning)",
+        _DISCRETE,
+        asynchronous=True,
+    ),
+    AgentSpec(
+        "asyncsarsa",
+        AsyncSarsa,
+        "MlpPolicy",
+        f"{_ASYNCHRONOUS_METHODS} (one-step Sarsa)",
+        _DISCRETE,
+        asynchronous=True,
     ),
     AgentSpec(
         "crossq",

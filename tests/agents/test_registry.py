@@ -77,7 +77,7 @@ def test_names_are_found_in_any_case(name):
 def test_an_unknown_name_is_answered_with_the_nearest_keys():
     with pytest.raises(ValueError, match=r"Unknown algorithm 'trpoo'; the nearest are trpo\b"):
         registry.get("trpoo")
-    with pytest.raises(ValueError, match=r"Unknown algorithm 'zzzz'; there are a2c, a3c, ars"):
+    with pytest.raises(ValueError, match=r"Unknown algorithm 'zzzz'; there are a2c, a3c, ars, asyncnstepq"):
         registry.get("zzzz")
 
 
