@@ -64,9 +64,11 @@ constraints: ## renew constraints.txt with the newest versions that fit together
 	$(NEED_PYTHON)
 	rm -rf .make/newest
 	$(FOUND) -m venv .make/newest
-	.make/newest/bin/python $(PIP_INSTALL) '.[dev,docs]'
+	.make/newest/bin/python $(PIP_INSTALL) editables hatchling
+	.make/newest/bin/python $(PIP_INSTALL) --no-build-isolation --editable '.[dev,docs]'
 	grep '^#' constraints.txt > .make/constraints.txt
-	.make/newest/bin/python -m pip freeze --exclude actorzoo | sed 's/+cpu$$//' >> .make/constraints.txt
+	.make/newest/bin/python -m pip freeze --all --exclude-editable --exclude pip \
+	    | grep -v -e '^nvidia' -e '^triton' | sed 's/+cpu$$//' >> .make/constraints.txt
 	mv .make/constraints.txt constraints.txt
 	rm -rf .make/newest
 
