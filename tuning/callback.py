@@ -7,6 +7,7 @@ rollout's in the model's episode buffer (ARS).
 
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,10 @@ MAX_REPLAY_BUFFER_BYTES = 256 * 2**20
 class RunCallback(BaseCallback):
     """Watches one run's `learn`.
 
-    The stopwatch runs from the start of training to its end and pauses for evaluations and checkpoints. With several
-    asynchronous workers it does not pause: they go on training meanwhile.
+    The stopwatch runs from the start of training (`model.start_time`: asynchronous algorithms set it when the first
+    worker is ready) to its end and pauses for evaluations and checkpoints. Where workers in other processes go on
+    training meanwhile, it does not pause; an algorithm that has a context manager `paused()`, inside of which its
+    workers stand still and `num_timesteps` and `policy` are those of one moment, is evaluated inside of it.
 
     Args:
         config: the run.
@@ -40,7 +43,7 @@ class RunCallback(BaseCallback):
         evaluator: its evaluation environments.
         reporter: its display.
         stopwatch: counts what was spent on training.
-        counts_evaluation: whether training goes on during an evaluation.
+        trains_beside: whether training goes on in other processes while a callback runs.
     """
 
     per_step = False  # asynchronous workers need not send single steps, which would cost most of their speed
@@ -53,7 +56,7 @@ class RunCallback(BaseCallback):
         reporter: Reporter,
         stopwatch: Stopwatch,
         *,
-        counts_evaluation: bool,
+        trains_beside: bool,
     ) -> None:
         super().__init__()
         self._config = config
@@ -61,7 +64,8 @@ class RunCallback(BaseCallback):
         self._evaluator = evaluator
         self._reporter = reporter
         self._stopwatch = stopwatch
-        self._counts_evaluation = counts_evaluation
+        self._trains_beside = trains_beside
+        self._began = False
         self._best = _best_so_far(recorder)
         self._next_evaluation = 0
         self._next_status = 0.0
@@ -69,7 +73,6 @@ class RunCallback(BaseCallback):
 
     def _on_training_start(self) -> None:
         self._next_evaluation = self._evaluation_after(self.model.num_timesteps)
-        self._stopwatch.start()
 
     def _on_training_end(self) -> None:
         self._stopwatch.stop()
@@ -88,6 +91,9 @@ class RunCallback(BaseCallback):
 
     def _advance(self, infos: Iterable[dict[str, Any]]) -> None:
         """Some steps were taken, in which the episodes among these infos ended."""
+        if not self._began:
+            self._began = True
+            self._stopwatch.start(seconds_ago=(time.time_ns() - self.model.start_time) / 1e9)
         for info in infos:
             if "episode" in info:
                 self._note_episode(info["episode"])
@@ -126,17 +132,19 @@ class RunCallback(BaseCallback):
         self._recorder.note_checkpoint(self.model.num_timesteps, self._stopwatch.seconds)
 
     def _pause_and_evaluate(self) -> None:
-        if self._counts_evaluation:
+        stands_still = getattr(self.model, "paused", None)
+        with ExitStack() as pauses:
+            if stands_still is not None:
+                pauses.enter_context(stands_still())
+            if stands_still is not None or not self._trains_beside:
+                pauses.enter_context(self._stopwatch.paused())
             self._evaluate_and_save()
-        else:
-            with self._stopwatch.paused():
-                self._evaluate_and_save()
 
     def _evaluate_and_save(self) -> None:
         self._recorder.flush()
         self.evaluate()
         self.save_checkpoint()
-        self._recorder.write_status("running", self.num_timesteps, self._stopwatch.seconds)
+        self._recorder.write_status("running", self.model.num_timesteps, self._stopwatch.seconds)
 
     def _note_episode(self, episode: dict[str, Any]) -> None:
         value, length = float(episode["r"]), int(episode["l"])

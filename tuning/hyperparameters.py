@@ -153,14 +153,13 @@ def _noise(data: Any, action_space: spaces.Space[Any]) -> ActionNoise:
     if not isinstance(data, dict):
         raise _WrongValueError(f"is {data!r}, but it is written {{type: normal, sigma: 0.1}}")
     _check_keys(data, _NOISE_KEYS, required=_NOISE_KEYS)
-    if data["type"] not in NOISES:
-        raise _WrongValueError(f"has type {data['type']!r}; {did_you_mean(str(data['type']), NOISES)}")
+    noise = _by_name("type", data["type"], NOISES)
     if not _is_number(data["sigma"]) or data["sigma"] < 0:
         raise _WrongValueError(f"has sigma {data['sigma']!r}, which must be a number of at least 0, such as 0.1")
     if not isinstance(action_space, spaces.Box):
         raise _WrongValueError(f"needs continuous actions, but the environment has {action_space}; leave it out")
     zeros = np.zeros(action_space.shape)
-    return NOISES[data["type"]](mean=zeros, sigma=zeros + data["sigma"])
+    return noise(mean=zeros, sigma=zeros + data["sigma"])
 
 
 def _policy_kwargs(data: Mapping[str, Any], policy_class: type | None) -> dict[str, Any]:
@@ -174,10 +173,14 @@ def _policy_kwargs(data: Mapping[str, Any], policy_class: type | None) -> dict[s
     arguments = dict(data)
     for key, named in (("activation_fn", ACTIVATIONS), ("optimizer_class", OPTIMIZERS)):
         if key in arguments:
-            if arguments[key] not in named:
-                raise _WrongValueError(f"has {key} {arguments[key]!r}; {did_you_mean(str(arguments[key]), named)}")
-            arguments[key] = named[arguments[key]]
+            arguments[key] = _by_name(key, arguments[key], named)
     return arguments
+
+
+def _by_name(key: str, name: Any, named: Mapping[str, Any]) -> Any:
+    if not isinstance(name, str) or name not in named:
+        raise _WrongValueError(f"has {key} {name!r}; {did_you_mean(str(name), named)}")
+    return named[name]
 
 
 def _check_keys(data: Mapping[str, Any], allowed: set[str], required: set[str]) -> None:

@@ -119,7 +119,8 @@ class Recorder:
             self._rewrite(name, table[table["num_timesteps"] <= num_timesteps])
 
     def _rewrite(self, name: str, table: "pd.DataFrame") -> None:
-        write_text(self.folder.path / name, table.astype({"sampled": int}, errors="ignore").to_csv(index=False))
+        flags = {column: int for column in table if table[column].dtype == bool}
+        write_text(self.folder.path / name, table.astype(flags).to_csv(index=False))
 
     def _append(self, name: str, rows: Iterable[tuple[Any, ...]]) -> None:
         text = "".join(",".join(map(str, row)) + "\n" for row in rows)

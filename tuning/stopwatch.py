@@ -22,10 +22,10 @@ class Stopwatch:
         running = 0.0 if self._since is None else time.perf_counter() - self._since
         return self._counted + running
 
-    def start(self) -> None:
-        """Begin to count; no effect while running."""
+    def start(self, seconds_ago: float = 0.0) -> None:
+        """Begin to count, as if this had been called some seconds ago; no effect while running."""
         if self._since is None:
-            self._since = time.perf_counter()
+            self._since = time.perf_counter() - seconds_ago
 
     def stop(self) -> None:
         """Stop counting; no effect while stopped."""

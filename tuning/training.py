@@ -181,7 +181,7 @@ def _run(
     """Train to the end and leave the truth in status.json, however it ends."""
     folder = recorder.folder
     shown = reporter(f"{config.algo} {config.env} {folder.path.name}", config.n_timesteps, progress)
-    watch = RunCallback(config, recorder, evaluator, shown, stopwatch, counts_evaluation=_trains_beside(config))
+    watch = RunCallback(config, recorder, evaluator, shown, stopwatch, trains_beside=_trains_beside(config))
     watch.model = model  # an interruption may come before learn gives it
     with ExitStack() as stack:
         stack.callback(evaluator.close)
@@ -200,7 +200,7 @@ def _run(
                 stopwatch.stop()
                 recorder.flush()
                 watch.save_checkpoint()
-                recorder.write_status("interrupted", model.num_timesteps, stopwatch.seconds, interruption)
+                recorder.write_status("interrupted", model.num_timesteps, stopwatch.seconds)
             raise KeyboardInterrupt(
                 f"interrupted after {model.num_timesteps} steps; to continue: actorzoo resume {folder.path}"
             ) from interruption
