@@ -168,7 +168,13 @@ class NumpyLearner:
     """Acts and computes A3C's gradient without torch; made by :meth:`serve`."""
 
     def __init__(
-        self, recipe: A3CRecipe, setting: Setting, actor: Perceptron, critic: Perceptron, inputs: ObservationRows, head: _Head
+        self,
+        recipe: A3CRecipe,
+        setting: Setting,
+        actor: Perceptron,
+        critic: Perceptron,
+        inputs: ObservationRows,
+        head: _Head,
     ) -> None:
         self.parameters = setting.parameters
         self._recipe = recipe

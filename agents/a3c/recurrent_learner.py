@@ -1,4 +1,4 @@
-"""A3C with an LSTM between features and heads (Mnih et al. 2016, the LSTM variant), on sb3-contrib's recurrent policies.
+"""A3C with an LSTM between features and heads (Mnih et al. 2016, the LSTM variant), on sb3-contrib's policies.
 
 The state goes on from segment to segment and starts at zero with every episode. The gradient flows through the segment,
 from the state in which the segment began, which is a constant.
@@ -66,7 +66,9 @@ class RecurrentLearner(TorchLearner):
 
     def _evaluate_actions(self) -> tuple[th.Tensor, th.Tensor, th.Tensor | None]:
         starts = self._starts(self._flatten(self._segment.episode_starts[: self._segment.length]))
-        return self._policy.evaluate_actions(self._flat_observations(), self._flat_actions(), self._first_states, starts)
+        return self._policy.evaluate_actions(
+            self._flat_observations(), self._flat_actions(), self._first_states, starts
+        )
 
     def _last_values(self) -> NDArray[np.float32]:
         segment = self._segment
@@ -76,13 +78,18 @@ class RecurrentLearner(TorchLearner):
     def _final_values(self) -> NDArray[np.float32]:
         segment = self._segment
         hidden, cell = (
-            th.cat([self._states_after[t].vf[part][:, env : env + 1] for t, env, _ in segment.final_observations], dim=1)
+            th.cat(
+                [self._states_after[t].vf[part][:, env : env + 1] for t, env, _ in segment.final_observations], dim=1
+            )
             for part in (0, 1)
         )
         starts = th.zeros(len(segment.final_observations), device=self._policy.device)
         return self._predict(segment.stacked_final_observations(), (hidden, cell), starts)
 
-    def _predict(self, observations: Any, states: tuple[th.Tensor, th.Tensor], starts: th.Tensor) -> NDArray[np.float32]:
+    def _predict(
+        self, observations: Any, states: tuple[th.Tensor, ...], starts: th.Tensor
+    ) -> NDArray[np.float32]:
         with th.no_grad():
-            values = self._policy.predict_values(obs_as_tensor(observations, self._policy.device), states, starts)
+            tensors: Any = obs_as_tensor(observations, self._policy.device)
+            values = self._policy.predict_values(tensors, (states[0], states[1]), starts)
         return values.reshape(-1).numpy(force=True)

@@ -128,7 +128,8 @@ class TorchLearner:
     def _flat_actions(self) -> th.Tensor:
         actions = self._flatten(self._segment.actions[: self._segment.length])
         tensor = th.as_tensor(actions, device=self._policy.device)
-        return tensor.long() if isinstance(self._space, spaces.Discrete) else tensor.float()
+        # a matrix of actions is a vector to SB3's normal distribution
+        return tensor.long() if isinstance(self._space, spaces.Discrete) else tensor.float().flatten(1)
 
     def _evaluate_actions(self) -> tuple[th.Tensor, th.Tensor, th.Tensor | None]:
         """Values, log probabilities and entropies of the segment, with a graph."""

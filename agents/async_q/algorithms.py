@@ -1,7 +1,8 @@
 """One-step Q-learning, one-step Sarsa and n-step Q-learning with asynchronous workers, behind SB3's interface.
 
-Mnih et al. (2016), "Asynchronous Methods for Deep Reinforcement Learning", Algorithms 1, S1 (Sarsa in section 4.2) and S2. The
-networks and their names are those of SB3's DQN; the loss is the paper's squared error, without DQN's Huber clipping.
+Mnih et al. (2016), "Asynchronous Methods for Deep Reinforcement Learning", Algorithms 1 and S2, and section
+4.2 for Sarsa. The networks and their names are those of SB3's DQN; the loss is the paper's squared error, without
+DQN's Huber clipping.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class AsynchronousValueMethod(AsynchronousAlgorithm):
             step).
         exploration_fraction: share of the run over which exploration is annealed (SB3's DQN: .1).
         exploration_initial_eps: epsilon at the start (paper: 1).
-        exploration_final_eps: epsilon at the end: a float for all workers, or {value: probability}, drawn per worker (paper:
-            .1, .01 and .5 with probabilities .4, .3 and .3).
+        exploration_final_eps: epsilon at the end: a float for all workers, or {value: probability}, drawn per worker
+            (paper: .1, .01 and .5 with probabilities .4, .3 and .3).
         max_grad_norm: norm to which gradients are clipped (paper's authors: 40).
         rms_prop_eps: inside the root (.1).
         rms_prop_alpha: decay (.99).
@@ -210,7 +211,7 @@ class AsyncQLearning(AsynchronousValueMethod):
 
 
 class AsyncSarsa(AsynchronousValueMethod):
-    """Asynchronous one-step Sarsa: y = r + gamma Q(s', a'; theta-), a' the action taken next (Mnih et al. 2016, 4.2)."""
+    """Asynchronous one-step Sarsa: y = r + gamma Q(s', a'; theta-), a' taken next (Mnih et al. 2016, 4.2)."""
 
     _method = "one-step Sarsa"
 

@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.asynchronous.learner import Learner, Setting
 from agents.async_q.exploration import epsilon
 from agents.async_q.networks import action_values
 from agents.async_q.targets import n_step_targets, one_step_targets
+from agents.asynchronous.learner import Learner, Setting
 
 Method = Literal["one-step Q", "one-step Sarsa", "n-step Q"]
 

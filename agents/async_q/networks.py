@@ -195,7 +195,7 @@ class TorchActionValues:
 
     def _evaluate(self, network: QNetwork, observations: Any) -> Array:
         with th.no_grad():
-            return network(obs_as_tensor(observations, self._policy.device)).numpy(force=True)  # type: ignore[no-any-return]
+            return network(obs_as_tensor(observations, self._policy.device)).numpy(force=True)
 
     def copy_buffers_to_target(self) -> None:
         """Running statistics, in the memory that all workers share."""
@@ -211,7 +211,7 @@ class TorchActionValues:
         chosen = values.gather(1, th.as_tensor(actions, device=policy.device)[:, None])[:, 0]
         loss = squared_error_loss(chosen, th.as_tensor(targets, device=policy.device))
         self._flat.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         policy.set_training_mode(False)
         if self._mirrored:
             np.copyto(self._gradient, self._flat.gradient.numpy(force=True))

@@ -33,12 +33,14 @@ from agents.asynchronous.delivery import Delivery, SegmentProgressBar
 from agents.asynchronous.events import Ready
 from agents.asynchronous.learner import Recipe
 from agents.asynchronous.memory import SharedArrays
+from agents.asynchronous.normalization import load_shared, own_arrays, write_back
 from agents.asynchronous.optimizer import FlatOptimizer, UpdateRule
 from agents.asynchronous.processes import warm_up
-from agents.asynchronous.store import MemoryStore
 from agents.asynchronous.supervisor import Supervisor
 from agents.asynchronous.worker import Task, build_worker
 from agents.common.flat import FlatParameters, flatten_buffers
+from wrappers.running_statistics import RunningStatistics
+from wrappers.vec_normalize import learning_statistics_of
 
 ALL_ACTION_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
@@ -130,6 +132,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         self._seeds = np.random.SeedSequence(seed)
         # what workers share besides parameters and statistics, in the calling process's memory; a subclass fills it
         self._extras: dict[str, NDArray[Any]] = {}
+        self._statistics: dict[str, RunningStatistics] | None = None
         if _init_setup_model:
             self._setup_model()
 
@@ -142,7 +145,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
     @staticmethod
     def _learned_parameters(policy: Any) -> Iterator[th.nn.Parameter]:
         """The parameters of a policy that workers share and change, in the order of the vector."""
-        return policy.parameters()  # type: ignore[no-any-return]
+        return policy.parameters()
 
     def _lower_bounds(self, flat: FlatParameters) -> tuple[tuple[slice, float], ...]:
         """Parameters that no update may push below a value."""
@@ -183,8 +186,8 @@ class AsynchronousAlgorithm(BaseAlgorithm):
             )
         if self.policy_kwargs.get("use_sde"):
             raise ValueError(
-                "policy_kwargs has use_sde=True, but asynchronous workers draw independent noise every step. Leave it out, or "
-                "use agents.A2C or agents.PPO with use_sde=True."
+                "policy_kwargs has use_sde=True, but asynchronous workers draw independent noise every step. Leave it "
+                "out, or use agents.A2C or agents.PPO with use_sde=True."
             )
         if "optimizer_class" in self.policy_kwargs or "optimizer_kwargs" in self.policy_kwargs:
             raise ValueError(
@@ -284,25 +287,23 @@ class AsynchronousAlgorithm(BaseAlgorithm):
             every_step=delivery.every_step,
         )
 
-    def _layout(self) -> dict[str, Any]:
-        """Arrays that the workers share, by name."""
-        return {
-            **MemoryStore.layout(len(self._flat.vector), self._update_rule(), self.n_workers),
-            **StepBudget.layout(self.n_workers),
-            **{name: (own.shape, own.dtype) for name, own in self._extras.items()},
-        }
-
     def _own_arrays(self) -> dict[str, NDArray[Any]]:
-        """What the workers share besides the parameters, in this process's memory."""
-        return {**self.policy.optimizer.arrays, **self._extras}
+        """What the workers share, in this process's memory; on the CPU the model's own."""
+        parameters = self._flat.vector.numpy(force=True)
+        return {"parameters": parameters, **self.policy.optimizer.arrays, **self._extras}
+
+    def _normalization_arrays(self) -> dict[str, NDArray[Any]]:
+        """Statistics of the environment's VecNormalize, where it has one that learns."""
+        self._statistics = None
+        if self._vec_normalize_env is None or not self._vec_normalize_env.training:
+            return {}
+        self._statistics = learning_statistics_of(self._vec_normalize_env)
+        return own_arrays(self._statistics)
 
     def _learn_inside(self, steps: int, delivery: Delivery) -> None:
         """One worker in this process, on the model's own environment and parameters."""
         assert self.env is not None
-        arrays = SharedArrays(StepBudget.layout(1), shared=False).arrays
-        # on the CPU the model's own vector, so that nothing needs to be copied
-        arrays["parameters"] = self._flat.vector.numpy(force=True)
-        arrays.update(self._own_arrays())
+        arrays = SharedArrays(StepBudget.layout(1), shared=False).arrays | self._own_arrays()
         (seed,) = self._seeds.spawn(1)
         worker = build_worker(
             0,
@@ -334,8 +335,11 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         payload = cloudpickle.dumps(
             (self._task(delivery), self._policy_to_send(), factory_for(self._given_env, self.env))
         )
-        shared = SharedArrays(self._layout())
-        self._publish(shared.arrays)
+        own = self._own_arrays() | self._normalization_arrays()
+        layout = {name: (array.shape, array.dtype) for name, array in own.items()}
+        shared = SharedArrays({**layout, **StepBudget.layout(self.n_workers)})
+        for name, array in own.items():
+            shared.arrays[name][:] = array
         before = self.num_timesteps
         updates_before = self._n_updates
         budget: StepBudget | None = None
@@ -371,20 +375,18 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         # without the optimizer; the deep copy's tensors own their memory, views of one vector would each bring it all
         return copy.deepcopy(self.policy, {id(self.policy.optimizer): None})
 
-    def _publish(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Copy the model's parameters and optimizer statistics into shared memory."""
-        arrays["parameters"][:] = self._flat.vector.numpy(force=True)
-        for name, own in self._own_arrays().items():
-            arrays[name][:] = own
-
     def _adopt(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Copy them back; nothing to do where they are the model's own."""
-        if arrays["parameters"].ctypes.data != self._flat.vector.data_ptr():
+        """Copy what workers share into the model; nothing to do where it is the model's own memory."""
+        for name, own in self._own_arrays().items():
+            if own.ctypes.data != arrays[name].ctypes.data:
+                own[:] = arrays[name]
+        if self._flat.vector.device.type != "cpu":
             with th.no_grad():
                 self._flat.vector.copy_(th.from_numpy(arrays["parameters"]))
-        for name, own in self._own_arrays().items():
-            if own is not arrays[name]:
-                own[:] = arrays[name]
+        if self._statistics is not None and "normalization" in arrays:
+            assert self._vec_normalize_env is not None
+            load_shared(self._statistics, arrays)
+            write_back(self._vec_normalize_env, self._statistics)
 
     # what the delivery of events asks of the model
 
@@ -415,7 +417,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
     # saving
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_flat", "_given_env", "_extras"]
+        return [*super()._excluded_save_params(), "_flat", "_given_env", "_extras", "_statistics"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []

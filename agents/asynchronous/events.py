@@ -46,7 +46,6 @@ class Progress:
         statistics: the last segment's numbers for the logger; inside the calling process a function that computes them,
             because most segments are never logged.
         steps: the single steps, where they were asked for (one segment an event then).
-        normalization: exact statistics of what the worker's environment saw since its last event, where there are any.
     """
 
     worker: int
@@ -55,7 +54,6 @@ class Progress:
     episodes: list[tuple[dict[str, Any] | None, Any]] = field(default_factory=list)
     statistics: dict[str, float] | Callable[[], dict[str, float]] = field(default_factory=dict)
     steps: Steps | None = None
-    normalization: NDArray[Any] | None = None
 
 
 @dataclass

@@ -36,9 +36,7 @@ class ObservationRows:
         self.width = int(space.n) if isinstance(space, spaces.Discrete) else math.prod(space.shape or ())
         self._is_view = not self._one_hot and segment.observations.dtype == np.float32
         shape = (n_rows, segment.n_envs, self.width)
-        self.groups: Array = (
-            segment.observations.reshape(shape) if self._is_view else np.zeros(shape, dtype=np.float32)
-        )
+        self.groups: Array = segment.observations.reshape(shape) if self._is_view else np.zeros(shape, dtype=np.float32)
         self.rows = self.groups.reshape(n_rows * segment.n_envs, self.width)
         # what a perceptron takes a step: a vector for one environment, else a matrix
         self._step_views = list(self.rows) if segment.n_envs == 1 else list(self.groups)

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.asynchronous.memory import Layout
 from agents.asynchronous.optimizer import UpdateRule
 
 FloatVector = NDArray[np.float32]
@@ -32,7 +31,7 @@ class MemoryStore:
     """Parameters and optimizer statistics in memory; updates are applied in place, without locks (Hogwild).
 
     Args:
-        arrays: those of :meth:`layout`.
+        arrays: "parameters" (P,) and the rule's statistics, by name.
         rule: how a gradient changes the parameters.
         worker: whose statistics to use where every worker keeps its own.
         lower_bounds: (slice, value) pairs: parameters that an update may not push below a value.
@@ -48,11 +47,6 @@ class MemoryStore:
         self.parameters: FloatVector = arrays["parameters"]
         self._update = rule.bind(self.parameters, arrays, worker)
         self._bounded = [(self.parameters[where], value) for where, value in lower_bounds]
-
-    @staticmethod
-    def layout(size: int, rule: UpdateRule, n_workers: int) -> Layout:
-        """The arrays a store of ``size`` parameters needs."""
-        return {"parameters": ((size,), np.float32), **rule.layout(size, n_workers)}
 
     def pull(self, out: FloatVector) -> None:
         """Copy the present parameters into ``out``; nothing to do when it is the store's own vector."""

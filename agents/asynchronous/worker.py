@@ -30,6 +30,7 @@ from agents.asynchronous.errors import NonFiniteGradientError
 from agents.asynchronous.events import Failed, Finished, Progress, Ready, Steps
 from agents.asynchronous.learner import Learner, Recipe, Setting
 from agents.asynchronous.memory import FileLock, SharedArrays
+from agents.asynchronous.normalization import SharedNormalization
 from agents.asynchronous.optimizer import UpdateRule
 from agents.asynchronous.segment import Observations, Segment
 from agents.asynchronous.stepping import Stepper, make_stepper
@@ -83,6 +84,7 @@ class Worker:
         segment: memory for one segment.
         learner: how to act and what to learn.
         seconds_between_events: 0 answers an event a segment, for a caller in the same process.
+        normalization: statistics of the environments, to be shared with other workers after each segment.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Worker:
         segment: Segment,
         learner: Learner,
         seconds_between_events: float = 0.0,
+        normalization: SharedNormalization | None = None,
     ) -> None:
         self.index = index
         self.task = task
@@ -103,6 +106,7 @@ class Worker:
         self.stepper = stepper
         self.segment = segment
         self.learner = learner
+        self._normalization = normalization
         self._inside = seconds_between_events == 0.0
         self._seconds_between_events = 0.0 if task.every_step else seconds_between_events
 
@@ -129,6 +133,8 @@ class Worker:
             taken = segment.length
             if taken < granted:
                 budget.give_back((granted - taken) * n_envs)
+            if self._normalization is not None:
+                self._normalization.exchange()
             gradient = learner.gradient()
             norm = clip_gradient(gradient, task.max_grad_norm)
             if not math.isfinite(norm):
@@ -218,6 +224,7 @@ def build_worker(
     venv: VecEnv,
     seed: np.random.SeedSequence,
     seconds_between_events: float = 0.0,
+    normalization: SharedNormalization | None = None,
 ) -> Worker:
     """Put one worker together, in whatever process it will run."""
     shared = arrays["parameters"]
@@ -246,6 +253,7 @@ def build_worker(
         segment,
         task.recipe.learner(setting),
         seconds_between_events,
+        normalization,
     )
 
 
@@ -283,8 +291,18 @@ def main(
         venv.action_space.seed(_number(env_seed))
         _attach_buffers(policy, shared.arrays)
         flat = FlatParameters(task.learned_parameters(policy))
+        normalization = SharedNormalization.of(venv, shared.arrays, lock)
         worker = build_worker(
-            index, task, shared.arrays, lock, policy, flat, venv, learner_seed, _SECONDS_BETWEEN_EVENTS
+            index,
+            task,
+            shared.arrays,
+            lock,
+            policy,
+            flat,
+            venv,
+            learner_seed,
+            _SECONDS_BETWEEN_EVENTS,
+            normalization,
         )
         pipe.send(Ready(index))
         for event in worker.run():

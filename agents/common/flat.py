@@ -22,7 +22,9 @@ class FlatParameters:
 
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], vector: th.Tensor | None = None, take_vector: bool = False) -> None:
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], vector: th.Tensor | None = None, take_vector: bool = False
+    ) -> None:
         self.parameters = list(parameters)
         if not self.parameters:
             raise ValueError("The policy has no parameters to learn.")
