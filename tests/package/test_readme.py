@@ -5,6 +5,7 @@ import re
 import pytest
 
 from agents import registry
+from tuning import cli
 
 CODE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 A_FEW_STEPS = "learn(200)"
@@ -32,6 +33,18 @@ def test_the_python_examples_run_one_after_the_other(readme, tmp_path, monkeypat
 
     assert namespace["model"].num_timesteps == 200
     assert (tmp_path / "cartpole.zip").is_file()
+
+
+def test_the_commands_have_the_options_shown(readme, capsys):
+    lines = [line for block in blocks(readme, "console") for line in block.splitlines()]
+    commands = [line.removeprefix("$ actorzoo ").split() for line in lines if line.startswith("$ actorzoo ")]
+    assert len(commands) >= 5
+
+    for command, *arguments in commands:
+        assert cli.run([command, "--help"]) == 0
+        explanation = capsys.readouterr().out
+        for option in arguments:
+            assert not option.startswith("--") or re.search(rf"\B{option}\b", explanation), (command, option)
 
 
 def test_the_table_of_algorithms_is_the_registry(readme):
