@@ -97,16 +97,16 @@ class RunCallback(BaseCallback):
         for info in infos:
             if "episode" in info:
                 self._note_episode(info["episode"])
-        self._reporter.update(self.num_timesteps, self._stopwatch.seconds)
-        if self.num_timesteps >= self._next_evaluation:
-            self._next_evaluation = self._evaluation_after(self.num_timesteps)
+        self._reporter.update(self.model.num_timesteps, self._stopwatch.seconds)
+        if self.model.num_timesteps >= self._next_evaluation:
+            self._next_evaluation = self._evaluation_after(self.model.num_timesteps)
             # the evaluation at the end is that of the final model
-            if self.num_timesteps < self._config.n_timesteps:
+            if self.model.num_timesteps < self._config.n_timesteps:
                 self._pause_and_evaluate()
         if time.monotonic() >= self._next_status:
             self._next_status = time.monotonic() + _SECONDS_BETWEEN_STATUSES
             self._recorder.flush()
-            self._recorder.write_status("running", self.num_timesteps, self._stopwatch.seconds)
+            self._recorder.write_status("running", self.model.num_timesteps, self._stopwatch.seconds)
 
     def _evaluation_after(self, num_timesteps: int) -> int:
         freq = self._config.eval_freq
@@ -148,7 +148,7 @@ class RunCallback(BaseCallback):
 
     def _note_episode(self, episode: dict[str, Any]) -> None:
         value, length = float(episode["r"]), int(episode["l"])
-        self._recorder.add_episode(self.num_timesteps, self._stopwatch.seconds, value, length)
+        self._recorder.add_episode(self.model.num_timesteps, self._stopwatch.seconds, value, length)
         self._reporter.episode(value)
 
 

@@ -52,13 +52,7 @@ def test_evaluation_sees_rewards_and_observations_as_they_are():
 
 def test_normalization_is_set_up_as_configured():
     settings = {
-        "normalize": {
-            "observation": True,
-            "reward": False,
-            "clip_observation": 3.0,
-            "clip_reward": 4.0,
-            "epsilon": 0.5,
-        },
+        "normalize": {"observation": True, "clip_observation": 3.0, "clip_reward": 4.0, "epsilon": 0.5},
         "gamma": 0.7,
     }
     venv = training_env(resolve("a2c", "CartPole-v1", hyperparams=settings))
