@@ -105,15 +105,17 @@ def _class_of(contents: members.Contents, algo: str | type[BaseAlgorithm] | None
             )
         return wanted
     try:
-        recorded = registry.get(contents.algo).cls
+        spec = registry.get(contents.algo)
+        if spec.key != contents.algo:  # found by its class name, which others may have as well
+            raise ValueError(f"There is only {spec.key!r}, of the class {spec.cls.__module__}.{spec.cls.__qualname__}.")
     except ValueError as error:
         raise ValueError(
             f"{name} holds a model of the algorithm {contents.algo!r} (class {contents.class_name}), which is not "
             f"available here: {error} Install the package that provides it, or register the class."
         ) from error
-    if wanted not in (None, recorded):
+    if wanted not in (None, spec.cls):
         raise ValueError(
             f"{name} holds a model of the algorithm {contents.algo!r}, but algo={algo!r} was asked for; "
             "leave algo= out."
         )
-    return recorded
+    return spec.cls

@@ -20,6 +20,11 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize, VecTransposeImage
 
 import agents
+from agents import registry
+from agents.registry import AgentSpec
+from agents.registry.builtin import BUILTIN_SPECS
+from agents.registry.lookup import Registry
+from agents.registry.plugins import Plugins
 from wrappers import statistics_to_arrays
 
 RECORD = "actorzoo/agent.json"
@@ -325,6 +330,36 @@ def test_a_model_trained_further_is_saved_with_its_new_statistics(path, tmp_path
     assert count[1] == count[0] + 18  # 8 steps and one reset of two environments
 
 
+class PolicyAsAWhole(A2C):
+    """Keeps its policy in the pickled part of the file, as SBX's JAX algorithms do."""
+
+    def _get_torch_save_params(self):
+        return [], []
+
+    def _excluded_save_params(self):
+        return [name for name in super()._excluded_save_params() if name != "policy"]
+
+    def _setup_model(self):
+        loaded = self.__dict__.get("policy")
+        super()._setup_model()
+        self.policy = loaded or self.policy
+
+
+def test_policies_without_parameters_in_torch_files_keep_their_statistics_too(tmp_path, monkeypatch):
+    fresh = Registry(BUILTIN_SPECS, Plugins(find=list))
+    fresh.register(AgentSpec("whole", PolicyAsAWhole, "MlpPolicy", "", ("Box",)))
+    monkeypatch.setattr(registry, "get", fresh.get)
+    monkeypatch.setattr(registry, "key_of", fresh.key_of)
+    model = trained(PolicyAsAWhole)
+    agents.save(model, tmp_path / "first")
+    agents.save(agents.load(tmp_path / "first"), tmp_path / "second")
+    assert "policy.pth" not in members_of(tmp_path / "second.zip")
+    # SB3 alone must be able to unpickle it
+    assert b"agents.persistence" not in cloudpickle.dumps(agents.load(tmp_path / "second").policy)
+    for raw, expected in as_in_training(model):
+        np.testing.assert_array_equal(agents.predict(agents.load(tmp_path / "second"), raw)[0], expected)
+
+
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(cloudpickle.dumps(model))])
 def test_a_copied_or_pickled_model_keeps_its_statistics(path, copied):
     loaded = agents.load(path)
@@ -461,7 +496,7 @@ def test_an_environment_of_any_kind_is_wrapped_once_and_frozen(kind, model, path
     given = KINDS[kind](far_id)
     loaded = agents.load(path, env=given)
     env = loaded.get_env()
-    assert type(env) is VecNormalize
+    assert isinstance(env, VecNormalize)
     assert type(env.venv) is DummyVecEnv
     assert env.num_envs == loaded.n_envs == (3 if "VecEnv" in kind else 1)
     assert (env.training, env.norm_reward) == (False, False)
@@ -486,7 +521,8 @@ def test_images_beside_normalized_vectors_are_transposed_outside_of_the_statisti
     model = trained(PPO, "dict with image")
     agents.save(model, tmp_path / "model")
     env = agents.load(tmp_path / "model", env=lambda: Far("dict with image")).get_env()
-    assert [type(env), type(env.venv)] == [VecTransposeImage, VecNormalize]
+    assert type(env) is VecTransposeImage
+    assert isinstance(env.venv, VecNormalize)
 
 
 def test_a_given_vecnormalize_takes_over_the_statistics_and_is_not_wrapped_again(model, path):
@@ -616,6 +652,16 @@ def test_an_algorithm_that_is_not_installed_is_named_with_its_class(path):
     record = {"format": 1, "algo": "sbx_ppo", "class": "sbx.ppo.ppo.PPO", "normalized": True}
     rewrite(path, {RECORD: json.dumps(record).encode()})
     with pytest.raises(ValueError, match=r"algorithm 'sbx_ppo' \(class sbx\.ppo\.ppo\.PPO\), which is not available"):
+        agents.load(path)
+
+
+def test_a_class_that_happens_to_have_the_recorded_name_is_not_taken_for_it(path, monkeypatch):
+    mine = Registry(BUILTIN_SPECS, Plugins(find=list))
+    mine.register(AgentSpec("mine", type("Yours", (A2C,), {}), "MlpPolicy", "", ("Box",)))
+    monkeypatch.setattr(registry, "get", mine.get)
+    record = {"format": 1, "algo": "yours", "class": "your_package.Yours", "normalized": True}
+    rewrite(path, {RECORD: json.dumps(record).encode()})
+    with pytest.raises(ValueError, match=r"class your_package\.Yours.*not available here: There is only 'mine'"):
         agents.load(path)
 
 
