@@ -13,6 +13,7 @@ import os
 import time
 from abc import abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import cloudpickle
@@ -48,6 +49,15 @@ ALL_ACTION_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.M
 def available_cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass
+class _Beside:
+    """What is there only while workers run beside this process."""
+
+    workers: Supervisor
+    arrays: dict[str, NDArray[Any]]
+    steps_before: int
 
 
 class AsynchronousAlgorithm(BaseAlgorithm):
@@ -133,6 +143,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         # what workers share besides parameters and statistics, in the calling process's memory; a subclass fills it
         self._extras: dict[str, NDArray[Any]] = {}
         self._statistics: dict[str, RunningStatistics] | None = None
+        self._beside: _Beside | None = None
         if _init_setup_model:
             self._setup_model()
 
@@ -347,8 +358,10 @@ class AsynchronousAlgorithm(BaseAlgorithm):
             with Supervisor(payload, shared, self._seeds.spawn(self.n_workers), self.worker_timeout) as workers:
                 budget = workers.budget
                 budget.open(steps)
+                self._beside = _Beside(workers, shared.arrays, before)
                 self._deliver_all(workers, delivery, shared.arrays)
         finally:
+            self._beside = None
             # also when a worker died or the user interrupted: what was learned is kept
             self._adopt(shared.arrays)
             if budget is not None:
@@ -370,6 +383,25 @@ class AsynchronousAlgorithm(BaseAlgorithm):
                 going_on = delivery.deliver(event)
                 if not going_on:
                     workers.budget.stop()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let the workers stand still while the block runs, for a callback that must see one moment of training.
+
+        Inside, ``policy``, its optimizer and ``num_timesteps`` are those of that moment, with the steps whose events
+        have not been delivered yet. With one worker a callback sees one moment anyway, and nothing happens.
+        """
+        if self._beside is None:
+            yield
+            return
+        delivered = self.num_timesteps
+        with self._beside.workers.paused():
+            self._adopt(self._beside.arrays)
+            self.num_timesteps = self._beside.steps_before + self._beside.workers.budget.steps
+            try:
+                yield
+            finally:
+                self.num_timesteps = delivered
 
     def _policy_to_send(self) -> BasePolicy:
         # without the optimizer; the deep copy's tensors own their memory, views of one vector would each bring it all
@@ -417,7 +449,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
     # saving
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_flat", "_given_env", "_extras", "_statistics"]
+        return [*super()._excluded_save_params(), "_flat", "_given_env", "_extras", "_statistics", "_beside"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []

@@ -6,14 +6,17 @@ worker's own slot, which only it writes. So the budget is exact, no lock is take
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 from numpy.typing import NDArray
 
 from agents.asynchronous.memory import Layout, Lock
 
 _SLOT = 8  # int64 numbers a worker: one cache line, so that workers do not write into each other's
-_RESERVED, _LIMIT, _STOP = 0, 1, 2
-_STEPS, _UPDATES, _BEAT = 0, 1, 2
+_RESERVED, _LIMIT, _STOP, _PAUSE = 0, 1, 2, 3
+_STEPS, _UPDATES, _BEAT, _STILL = 0, 1, 2, 3
+_SECONDS_BETWEEN_LOOKS = 0.001
 
 
 class StepBudget:
@@ -55,6 +58,30 @@ class StepBudget:
             granted = min(n_steps, -(-left // n_envs))
             numbers[_RESERVED] = reserved + granted * n_envs
         return granted
+
+    def stand_still(self, worker: int) -> None:
+        """Wait, as a worker between two segments, while there is a pause."""
+        numbers = self._numbers
+        if not numbers[_PAUSE]:
+            return
+        slot = (worker + 1) * _SLOT
+        numbers[slot + _STILL] = 1
+        while numbers[_PAUSE] and not numbers[_STOP]:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            numbers[slot + _BEAT] += 1
+        numbers[slot + _STILL] = 0
+
+    def pause(self) -> None:
+        """Let every worker stand still when it has finished its segment."""
+        self._numbers[_PAUSE] = 1
+
+    def resume(self) -> None:
+        """Let the workers go on."""
+        self._numbers[_PAUSE] = 0
+
+    def stands_still(self, worker: int) -> bool:
+        """Whether a worker has noticed the pause."""
+        return bool(self._numbers[(worker + 1) * _SLOT + _STILL])
 
     def give_back(self, steps: int) -> None:
         """Return environment steps that were reserved and not taken."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing import connection
 from types import TracebackType
 from typing import Any
@@ -27,6 +29,14 @@ from agents.asynchronous.worker import main
 # A worker that was told to stop finishes its segment first; one inside a slow environment step is waited for no longer.
 _SECONDS_TO_STOP = 2.0
 _SECONDS_TO_DIE = 1.0
+_SECONDS_BETWEEN_LOOKS = 0.002
+
+
+@dataclass
+class _Closed:
+    """A worker's process or pipe has ended."""
+
+    worker: int
 
 
 class Supervisor:
@@ -54,7 +64,10 @@ class Supervisor:
         self.budget = StepBudget(shared.arrays["counters"], self._lock)
         self._processes: list[WorkerProcess] = []
         self._pipes: list[connection.Connection] = []
+        self._open: set[int] = set()
         self._done: set[int] = set()
+        self._backlog: deque[Event | _Closed] = deque()
+        self._watch = _Watch(worker_timeout, self.budget)
 
     def __enter__(self) -> Supervisor:
         warm_up()
@@ -73,6 +86,7 @@ class Supervisor:
                     # the worker holds the only writing end now, so its death reads as the end of the pipe
                     send.close()
                 self._processes.append(process)
+                self._open.add(index)
         except BaseException:
             self._shut_down()
             raise
@@ -91,35 +105,67 @@ class Supervisor:
             WorkerTimeoutError: a worker gave no sign of life for ``worker_timeout`` seconds.
             Exception: what a worker raised, with the worker's traceback as its cause.
         """
-        watch = _Watch(self._timeout, self.budget)
-        index_of: dict[Any, int] = {pipe: i for i, pipe in enumerate(self._pipes)}
-        while index_of:
-            ready = connection.wait(list(index_of), watch.seconds_to_look_again())
-            for pipe in ready:
-                worker = index_of[pipe]
-                watch.heard(worker)
-                try:
-                    event: Event = self._pipes[worker].recv()
-                except (EOFError, ConnectionResetError):
-                    del index_of[pipe]
-                    if worker not in self._done:
-                        raise self._unexpected_end(worker) from None
-                    continue
-                if isinstance(event, Finished):
-                    self._done.add(worker)
-                    watch.forget(worker)
+        while True:
+            while self._backlog:
+                event = self._backlog.popleft()
+                if isinstance(event, _Closed):
+                    if event.worker not in self._done:
+                        raise self._unexpected_end(event.worker)
+                elif isinstance(event, Finished):
+                    self._done.add(event.worker)
+                    self._watch.forget(event.worker)
                 elif isinstance(event, Failed):
                     raise self._failure(event)
                 else:
                     if isinstance(event, Ready):
-                        watch.begin(worker)
+                        self._watch.begin(event.worker)
                     yield event
-            if (stuck := watch.stuck()) is not None and not self._pipes[stuck].poll():
+            if not self._open:
+                return
+            self._receive(self._watch.seconds_to_look_again())
+            if not self._backlog and (stuck := self._watch.stuck()) is not None:
                 raise WorkerTimeoutError(
                     f"Worker {stuck} of {len(self._processes)} (process {self._processes[stuck].pid}) gave no sign of "
                     f"life for worker_timeout={self._timeout} s; its environment's step() or reset() does not return. "
                     "It was stopped. Raise worker_timeout if a step may take that long."
                 )
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let every worker stand still between two segments while the block runs.
+
+        Events that arrive meanwhile are kept for :meth:`events`, which reports failures, too.
+        """
+        self.budget.pause()
+        try:
+            while any(worker in self._open and not self.budget.stands_still(worker) for worker in self._open):
+                if any(isinstance(event, Failed | _Closed) for event in self._backlog):
+                    break
+                self._receive(_SECONDS_BETWEEN_LOOKS)
+            yield
+        finally:
+            self.budget.resume()
+
+    def _receive(self, timeout: float | None) -> None:
+        """Wait for events or ends of workers, and put them into the backlog."""
+        sentinels = {self._processes[worker].sentinel: worker for worker in self._open}
+        pipes: dict[Any, int] = {self._pipes[worker]: worker for worker in self._open}
+        ready = connection.wait([*pipes, *sentinels], timeout)
+        # a worker that has just died may have said why: its pipe is read before its end is noted
+        for worker in {pipes[found] for found in ready if found in pipes}:
+            self._watch.heard(worker)
+            try:
+                self._backlog.append(self._pipes[worker].recv())
+            except (EOFError, ConnectionResetError):
+                self._close(worker)
+        for worker in {sentinels[found] for found in ready if isinstance(found, int)}:
+            # its own children may still hold the pipe open, so that it never reads as ended
+            if worker in self._open and not self._pipes[worker].poll():
+                self._close(worker)
+
+    def _close(self, worker: int) -> None:
+        self._open.discard(worker)
+        self._backlog.append(_Closed(worker))
 
     def _unexpected_end(self, worker: int) -> WorkerError:
         process = self._processes[worker]

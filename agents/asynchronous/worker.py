@@ -124,7 +124,11 @@ class Worker:
         stepper.start(segment, observations)
         pending = Progress(self.index, 0, 0)
         last_event = time.perf_counter()
-        while granted := budget.reserve(task.n_steps, n_envs):
+        while True:
+            budget.stand_still(self.index)
+            granted = budget.reserve(task.n_steps, n_envs)
+            if not granted:
+                break
             segment.begin()
             self.store.pull(learner.parameters)
             step = task.steps_before + budget.reserved - granted * n_envs
