@@ -63,7 +63,7 @@ class Counter(gym.Env):
 
 
 class Misbehaving(Counter):
-    """Does something bad at its ``when``-th step: ``raise``, ``raise-unpicklable``, ``kill``, ``exit``, ``sleep``, ``nan``.
+    """Does something bad at its ``when``-th step: raise, raise-unpicklable, kill, exit, sleep, nan.
 
     Only one of all copies does: the first that creates the file ``once``.
     """

@@ -166,7 +166,7 @@ def test_the_vector_environment_of_subprocesses_is_made_anew_with_its_monitors()
 def test_subprocess_environments_without_a_registration_are_refused() -> None:
     original = SubprocVecEnv([Counter])
     try:
-        with pytest.raises(EnvironmentCopyError, match="SubprocVecEnv cannot be copied.*no registration"):
+        with pytest.raises(EnvironmentCopyError, match=r"SubprocVecEnv cannot be copied.*no registration"):
             copy_of(original)
     finally:
         original.close()
