@@ -1,0 +1,50 @@
+"""Polynomial basis: Sutton and Barto (2018), section 9.5.1."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import ArrayLike, NDArray
+
+from agents.common.features.base import FeatureMap
+from agents.common.features.bounds import box_dimension, finite_bounds
+
+
+class PolynomialBasis(FeatureMap):
+    """x_c(s) = prod_d s'_d^(c_d), s' the observation scaled to [-1, 1].
+
+    c runs over every vector of non-negative integers of total degree at most ``order``. The first feature (c = 0) is
+    constant.
+
+    Args:
+        observation_space: a Box.
+        order: highest total degree.
+        low, high: bounds that replace those of the space; needed where it has none.
+
+    Raises:
+        ValueError: not a Box, no finite bounds, or order below 0.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        order: int = 2,
+        low: ArrayLike | None = None,
+        high: ArrayLike | None = None,
+    ) -> None:
+        dimension = box_dimension(observation_space, "The polynomial basis")
+        assert isinstance(observation_space, spaces.Box)
+        if order < 0:
+            raise ValueError(f"order={order}, but it must be at least 0; 2 is the default.")
+        self.low, self.high = finite_bounds(observation_space, low, high, "The polynomial basis")
+        exponents = [powers for powers in product(range(order + 1), repeat=dimension) if sum(powers) <= order]
+        self.exponents = np.array(exponents)
+        self.n_features = len(exponents)
+
+    def __call__(self, observation: ArrayLike) -> NDArray[np.float64]:
+        """[n_features] values in [-1, 1]."""
+        values = np.asarray(observation, dtype=np.float64).ravel()
+        scaled = np.clip(2.0 * (values - self.low) / (self.high - self.low) - 1.0, -1.0, 1.0)
+        return np.prod(scaled**self.exponents, axis=1)

@@ -1,0 +1,61 @@
+"""Gaussian radial basis functions on a grid: Sutton and Barto (2018), section 9.5.5."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import ArrayLike, NDArray
+
+from agents.common.features.base import FeatureMap
+from agents.common.features.bounds import box_dimension, finite_bounds
+
+
+class RadialBasis(FeatureMap):
+    """x_i(s) = exp(-||s' - c_i||^2 / (2 width^2)), s' the observation scaled to [0, 1], centers on a regular grid.
+
+    Args:
+        observation_space: a Box.
+        n_centers: centers along each dimension, the outermost on the bounds.
+        width: standard deviation in units of the scaled box; None is the distance of neighboring centers.
+        normalized: divide by the sum over all functions, so that features add up to 1 everywhere.
+        low, high: bounds that replace those of the space; needed where it has none.
+
+    Raises:
+        ValueError: not a Box, no finite bounds, fewer than 2 centers, or a width that is not positive.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        n_centers: int = 5,
+        width: float | None = None,
+        normalized: bool = True,
+        low: ArrayLike | None = None,
+        high: ArrayLike | None = None,
+    ) -> None:
+        dimension = box_dimension(observation_space, "The radial basis")
+        assert isinstance(observation_space, spaces.Box)
+        if n_centers < 2:
+            raise ValueError(
+                f"n_centers={n_centers}, but a grid needs at least 2 along each dimension; 5 is the default."
+            )
+        self.width = 1.0 / (n_centers - 1) if width is None else float(width)
+        if not self.width > 0.0:
+            raise ValueError(f"width={width}, but it must be positive; None takes the distance of neighboring centers.")
+        self.low, self.high = finite_bounds(observation_space, low, high, "The radial basis")
+        self.normalized = normalized
+        self.centers = np.array(list(product(np.linspace(0.0, 1.0, n_centers), repeat=dimension)))
+        self.n_features = len(self.centers)
+
+    def __call__(self, observation: ArrayLike) -> NDArray[np.float64]:
+        """[n_features] values in [0, 1]."""
+        values = np.asarray(observation, dtype=np.float64).ravel()
+        scaled = np.clip((values - self.low) / (self.high - self.low), 0.0, 1.0)
+        exponents = -np.square(self.centers - scaled).sum(axis=1) / (2.0 * self.width**2)
+        if not self.normalized:
+            return np.exp(exponents)
+        # Shifted by the largest exponent: with narrow functions all of them could underflow to 0 between two centers.
+        activations = np.exp(exponents - exponents.max())
+        return activations / activations.sum()

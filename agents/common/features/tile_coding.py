@@ -1,0 +1,126 @@
+"""Tile coding: several displaced grids over the same box, one active tile in each.
+
+Sutton and Barto (2018), section 9.5.4. Tiling i is displaced by i / n_tilings of a tile in the first dimension and by
+an odd multiple of that in the others. The displacements are even on purpose: with independent random offsets Off-PAC on
+mountain car needs 144 to 161 steps where even ones reach 108 to 114.
+
+How it is fast: along one dimension the displacements cut every tile into ``n_tilings`` equal slices, and all
+observations of one slice share their tiles. So each dimension has a table from slice to its share of the indices, and a
+call is one row lookup per dimension plus an addition of short integer vectors; its cost does not depend on ``n_tiles``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import ArrayLike, NDArray
+
+from agents.common.features.base import FeatureMap
+from agents.common.features.bounds import box_dimension, finite_bounds
+
+
+class TileCoding(FeatureMap):
+    """Indices of the active tiles of a Box observation, plus a bias feature that is always active.
+
+    A tile spans (high - low) / n_tiles. Tilings reach exactly from ``low`` to ``high``: what a displaced tiling leaves
+    over at the upper edge belongs to its last tile, so the table has n_tilings * n_tiles^d tiles and the bias.
+
+    Args:
+        observation_space: a Box; its entries are tiled jointly.
+        n_tilings: number of grids.
+        n_tiles: tiles along each dimension; one number, or one for each entry of the flattened observation.
+        bias: whether to add a feature that is always 1, as the last one.
+        low, high: bounds that replace those of the space; needed where it has none.
+
+    Raises:
+        ValueError: not a Box, no finite bounds, or counts below 1.
+    """
+
+    sparse: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        n_tilings: int = 10,
+        n_tiles: int | Sequence[int] = 10,
+        bias: bool = True,
+        low: ArrayLike | None = None,
+        high: ArrayLike | None = None,
+    ) -> None:
+        dimension = box_dimension(observation_space, "Tile coding")
+        assert isinstance(observation_space, spaces.Box)
+        self.low, self.high = finite_bounds(observation_space, low, high, "Tile coding")
+        per_dimension = np.broadcast_to(np.asarray(n_tiles, dtype=np.int64), (dimension,))
+        if n_tilings < 1 or per_dimension.min() < 1:
+            raise ValueError(
+                f"n_tilings={n_tilings} and n_tiles={n_tiles}, but both must be at least 1; the usual choice is 10 "
+                f"of each."
+            )
+        self.n_tilings = int(n_tilings)
+        self.n_tiles = tuple(int(count) for count in per_dimension)
+        self.tiles_per_tiling = math.prod(self.n_tiles)
+        self.n_features = self.n_tilings * self.tiles_per_tiling + int(bias)
+        self.n_active = self.n_tilings + int(bias)
+        self.displacements = _displacements(self.n_tilings, dimension)
+        self._slices = [count * self.n_tilings for count in self.n_tiles]
+        self._scales = [slices / float(width) for slices, width in zip(self._slices, self.high - self.low, strict=True)]
+        self._origins = [float(bound) for bound in self.low]
+        self._tables = [list(self._table(entry, bias)) for entry in range(dimension)]
+        self._axes = list(zip(self._origins, self._scales, self._slices, self._tables, strict=True))
+
+    def _table(self, entry: int, bias: bool) -> NDArray[np.intp]:
+        """[n_slices, n_active]: what each slice of one dimension adds to the active indices."""
+        slices = np.arange(self._slices[entry])[:, None]
+        tiles = np.minimum((slices + self.displacements[:, entry]) // self.n_tilings, self.n_tiles[entry] - 1)
+        shares = tiles * math.prod(self.n_tiles[entry + 1 :])
+        if entry == 0:
+            shares = shares + np.arange(self.n_tilings) * self.tiles_per_tiling
+        if bias:
+            constant = self.n_features - 1 if entry == 0 else 0
+            shares = np.hstack([shares, np.full((len(shares), 1), constant)])
+        return shares.astype(np.intp)
+
+    def __call__(self, observation: ArrayLike) -> NDArray[np.intp]:
+        """[n_active] indices of the active tiles, the bias last.
+
+        Raises:
+            ValueError: an entry of the observation is NaN.
+        """
+        entries = np.asarray(observation).ravel().tolist()
+        indices: NDArray[np.intp] | None = None
+        for value, (origin, scale, slices, table) in zip(entries, self._axes, strict=True):
+            position = (value - origin) * scale
+            if position < 0.0:
+                row = table[0]
+            elif position < slices:
+                row = table[int(position)]
+            elif position >= slices:
+                row = table[-1]
+            else:
+                raise ValueError(
+                    f"Tile coding got the observation {entries}, but NaN lies in no tile; mend the environment or "
+                    f"the wrapper "
+                    "that produced it."
+                )
+            indices = row if indices is None else indices + row
+        assert indices is not None
+        return indices
+
+
+def _displacements(n_tilings: int, dimension: int) -> NDArray[np.int64]:
+    """[n_tilings, dimension] displacements in units of 1 / n_tilings of a tile.
+
+    Dimension d takes the d-th odd number without a common divisor with ``n_tilings`` as its multiple, so that every
+    dimension sees all n_tilings displacements (5 times i modulo 10 would be 0 and 5 only).
+    """
+    multiples: list[int] = []
+    candidate = 1
+    while len(multiples) < dimension:
+        if math.gcd(candidate, n_tilings) == 1:
+            multiples.append(candidate)
+        candidate += 2
+    return np.outer(np.arange(n_tilings), multiples) % n_tilings
