@@ -1,0 +1,102 @@
+"""From the linear outputs of each environment's state to actions, importance ratios and score vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from agents.common.gaussian_policy import gaussian_log_density, gaussian_score, log_std
+from agents.common.softmax_policy import softmax, softmax_score
+from agents.off_pac.behavior import Behavior, ContinuousBehavior, DiscreteBehavior
+from agents.off_pac.linear_policy import LinearPolicy
+
+FloatArray = NDArray[np.float64]
+
+
+class Decision(NamedTuple):
+    """What was decided in n environments."""
+
+    actions: NDArray  # [n, ...] as the behavior policy drew them
+    executed: NDArray  # [n, ...] as the environment takes them: Box actions clipped
+    ratios: list[float]  # [n] rho
+    scores: list[list[float]]  # [n][n_outputs] psi with respect to the actor's linear outputs
+
+
+class SoftmaxActor:
+    """Discrete actions."""
+
+    def __init__(self, behavior: DiscreteBehavior) -> None:
+        self._behavior = behavior
+
+    def decide(self, observations: Any, outputs: Sequence[Sequence[float]], generator: np.random.Generator) -> Decision:
+        """Let the behavior act in n environments.
+
+        Args:
+            observations: [n, ...] the environment's own, for behaviors that look at them.
+            outputs: n rows of preferences, value and w.x.
+            generator: for the uniform number that each action takes.
+        """
+        target = [softmax(row[:-2]) for row in outputs]
+        uniforms = [generator.random() for _ in target]
+        actions, probabilities = self._behavior.draw(observations, target, uniforms)
+        taken = list(zip(target, actions, probabilities, strict=True))
+        ratios = [row[action] / probability for row, action, probability in taken]
+        drawn = np.array(actions, dtype=np.int64)
+        return Decision(drawn, drawn, ratios, [softmax_score(row, action) for row, action, _ in taken])
+
+
+class GaussianTarget:
+    """The linear Gaussian policy at n observations, in environment units.
+
+    Args:
+        mean, log_sigma: [n, action_dim].
+    """
+
+    def __init__(self, mean: FloatArray, log_sigma: FloatArray) -> None:
+        self.n = len(mean)
+        self._mean = mean
+        self._log_sigma = log_sigma
+
+    def sample(self, generator: np.random.Generator) -> FloatArray:
+        """[n, action_dim] actions."""
+        return self._mean + np.exp(self._log_sigma) * generator.standard_normal(self._mean.shape)
+
+    def log_density(self, actions: FloatArray) -> FloatArray:
+        """[n] log densities."""
+        return gaussian_log_density(actions, self._mean, self._log_sigma)
+
+
+class GaussianActor:
+    """Box actions."""
+
+    def __init__(self, behavior: ContinuousBehavior, action_space: spaces.Box, policy: LinearPolicy) -> None:
+        self._behavior = behavior
+        self._space = action_space
+        self._center = policy.action_center
+        self._reach = policy.action_reach
+
+    def decide(self, observations: Any, outputs: Sequence[Sequence[float]], generator: np.random.Generator) -> Decision:
+        """Let the behavior act in n environments; the ratio is that of the action before clipping."""
+        half = self._center.size
+        linear = np.array(outputs)
+        means, spreads = linear[:, :half], linear[:, half : 2 * half]
+        target = GaussianTarget(self._center + self._reach * means, log_std(spreads) + np.log(self._reach))
+        actions, log_density = self._behavior.draw(observations, target, generator)
+        ratios = np.exp(target.log_density(actions) - log_density).tolist()
+        standardized = (actions - self._center) / self._reach
+        scores = [gaussian_score(*row).tolist() for row in zip(standardized, means, spreads, strict=True)]
+        shaped = actions.reshape((-1, *self._space.shape))
+        executed = np.clip(shaped, self._space.low, self._space.high).astype(self._space.dtype)
+        return Decision(shaped, executed, ratios, scores)
+
+
+def make_actor(behavior: Behavior, action_space: spaces.Space, policy: LinearPolicy) -> SoftmaxActor | GaussianActor:
+    """The actor that fits the action space."""
+    if isinstance(behavior, DiscreteBehavior):
+        return SoftmaxActor(behavior)
+    assert isinstance(action_space, spaces.Box)
+    return GaussianActor(behavior, action_space, policy)

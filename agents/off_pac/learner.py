@@ -1,0 +1,192 @@
+"""The update of linear Off-PAC, independent of how features are represented.
+
+Degris, White and Sutton (2012), Algorithm 1, with the emphasis of Imani, Graves and White (2018)::
+
+    delta = r + gamma' v.x' - v.x            rho = pi(a|s) / b(a|s)
+    e_v = rho (x + gamma lambda e_v)         e_u = rho (M psi + gamma lambda e_u)
+    v  += alpha_v [delta e_v - gamma' (1 - lambda) (w.e_v) x']
+    w  += alpha_w [delta e_v - (w.x) x - beta w]           beta = 0: GTD(lambda), beta = 1: TDRC
+    u  += alpha_u delta e_u
+
+All weights live in one table with a row for each feature: the actor's outputs u first, then v, then w. One product with
+x gives preferences, value and w.x at once. A step comes in two halves, ``evaluate`` and ``apply``: with several
+environments every error is computed from the weights before any of them changes.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.common.gtd import td_error
+from agents.common.traces import emphasis_weight, followon_trace
+from agents.off_pac.errors import TrainingDivergedError
+
+FloatArray = NDArray[np.float64]
+
+# Beyond this no task's value can lie, and squares are still far from the largest float.
+_LIMIT = 1e100
+
+
+@dataclass(frozen=True)
+class LearnerSettings:
+    """What does not change while a linear learner learns."""
+
+    gamma: float
+    trace_decay: float  # lambda
+    emphasis: float  # eta
+    regularization: float  # beta
+
+
+@dataclass(frozen=True, slots=True)
+class StepSizes:
+    """alpha_u, alpha_v and alpha_w of one step, already divided by the number of active features."""
+
+    actor: float
+    critic: float
+    secondary: float
+
+
+class LinearLearner(ABC):
+    """Weights and traces of one linear agent in ``n_envs`` environments.
+
+    Args:
+        table: [n_features, n_outputs + 2] float64, changed in place.
+        n_envs: number of environments, each with a trace of its own.
+        settings: constants.
+    """
+
+    def __init__(self, table: FloatArray, n_envs: int, settings: LearnerSettings) -> None:
+        self.table = table
+        self.n_features = table.shape[0]
+        self.n_outputs = table.shape[1] - 2
+        self.n_envs = n_envs
+        self.settings = settings
+        self.carried = [0.0] * n_envs
+        """gamma rho_{t-1} F_{t-1} of each environment, for the emphasis."""
+
+    @abstractmethod
+    def predict(self, x: NDArray) -> list[float]:
+        """Actor outputs, v.x and w.x of one feature representation."""
+
+    @abstractmethod
+    def value(self, x: NDArray) -> float:
+        """v.x alone."""
+
+    @abstractmethod
+    def _trace(self, env: int, x: NDArray, score: Sequence[float], rho: float, expected: float) -> tuple[Any, float]:
+        """Advance the traces of an environment; a handle on them for ``apply``, and w.e_v."""
+
+    @abstractmethod
+    def apply(self, correction: Any, sizes: StepSizes) -> None:
+        """Add what ``evaluate`` found to the weights."""
+
+    @abstractmethod
+    def regularize(self, amount: float) -> None:
+        """Shrink w by the factor 1 - amount; before any ``apply`` of the same step, as all use the old w."""
+
+    @abstractmethod
+    def reset_trace(self, env: int) -> None:
+        """Begin an episode: e_v = e_u = 0 and F = i."""
+
+    @abstractmethod
+    def export_traces(self) -> FloatArray:
+        """[n_envs, n_features, n_outputs + 1]: the actor's traces, then the critic's."""
+
+    @abstractmethod
+    def import_traces(self, traces: FloatArray) -> None:
+        """Take up traces that ``export_traces`` gave."""
+
+    def flush(self) -> None:  # noqa: B027  (only lazy learners have something pending)
+        """Bring the table up to date where an update is carried out lazily."""
+
+    def evaluate(
+        self,
+        env: int,
+        x: NDArray,
+        outputs: Sequence[float],
+        score: Sequence[float],
+        rho: float,
+        reward: float,
+        discount: float,
+        next_x: NDArray | None,
+    ) -> tuple[Any, ...]:
+        """First half of a step: TD error and traces, with the weights as they are.
+
+        Args:
+            env: index of the environment.
+            x: features of s.
+            outputs: what ``predict(x)`` gave.
+            score: psi with respect to the actor's outputs, [n_outputs].
+            rho: importance ratio.
+            reward: r.
+            discount: gamma': 0 at termination, gamma otherwise and at truncation.
+            next_x: features of s' seen before any reset; not needed where the discount is 0.
+
+        Returns:
+            What ``apply`` needs.
+
+        Raises:
+            TrainingDivergedError: an error or a correction has left every reasonable range.
+        """
+        settings = self.settings
+        next_value = self.value(next_x) if discount else 0.0  # type: ignore[arg-type]
+        delta = td_error(reward, discount, next_value, outputs[-2])
+        if settings.emphasis:
+            followon = followon_trace(self.carried[env])
+            self.carried[env] = settings.gamma * rho * followon
+            weight = emphasis_weight(followon, settings.emphasis)
+            score = [weight * part for part in score]
+        handle, correlation = self._trace(env, x, score, rho, outputs[-1])
+        # Written so that NaN fails as well.
+        if not (-_LIMIT < delta < _LIMIT and -_LIMIT < correlation < _LIMIT):
+            raise self._divergence(reward, outputs)
+        return handle, x, next_x, delta, outputs[-1], correlation, discount
+
+    def trace_norms(self) -> tuple[float, float]:
+        """Euclidean norms of the critic's and the actor's traces, averaged over the environments."""
+        traces = self.export_traces()
+        critic = np.sqrt(np.square(traces[:, :, -1]).sum(axis=1)).mean()
+        actor = np.sqrt(np.square(traces[:, :, :-1]).sum(axis=(1, 2))).mean()
+        return float(critic), float(actor)
+
+    def _divergence(self, reward: float, outputs: Sequence[float]) -> TrainingDivergedError | ValueError:
+        """The error that says what went wrong."""
+        if not math.isfinite(reward):
+            return ValueError(f"The environment gave the reward {reward}, but it must be finite; mend the environment.")
+        largest = [_magnitude(part) for part in (self.table[:, :-2], self.table[:, -2], self.table[:, -1])]
+        actor, critic, secondary = largest
+        if max(critic, secondary) > math.sqrt(_LIMIT):
+            name = "critic_learning_rate" if critic >= secondary else "secondary_learning_rate"
+        elif actor > math.sqrt(_LIMIT):
+            name = "learning_rate"
+        elif not all(math.isfinite(output) for output in outputs):
+            return ValueError(
+                "The observation holds NaN or infinity, but features must be finite; mend the environment."
+            )
+        else:
+            return TrainingDivergedError(
+                f"The eligibility traces have grown beyond {math.sqrt(_LIMIT):.0e}: products of importance ratios "
+                f"outgrow "
+                f"trace_decay={self.settings.trace_decay}; lower it, or choose a behavior policy closer to the "
+                f"target policy."
+            )
+        return TrainingDivergedError(
+            f"The weights have diverged (largest actor weight {actor:.1e}, critic {critic:.1e}, secondary "
+            f"{secondary:.1e}): "
+            f"{name} is too large for these features and importance ratios; lower it, for example by a factor of "
+            f"10, or "
+            'use critic="tdrc".'
+        )
+
+
+def _magnitude(weights: FloatArray) -> float:
+    """Largest absolute value; infinite where one is NaN."""
+    largest = float(np.max(np.abs(weights))) if weights.size else 0.0
+    return math.inf if math.isnan(largest) else largest

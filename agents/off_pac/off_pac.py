@@ -1,0 +1,518 @@
+"""Off-policy actor-critic: Degris, White and Sutton, "Off-Policy Actor-Critic", ICML 2012.
+
+A behavior policy b acts; the target policy pi is learned from its stream with importance ratios rho = pi(a|s) / b(a|s).
+Linear policies learn online with eligibility traces and a gradient-TD critic (``online``, ``learner``); deep policies
+learn from replay with truncated ratios (``replayed``).
+"""
+
+from __future__ import annotations
+
+import math
+import pathlib
+from io import BufferedIOBase
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import MaybeCallback, RolloutReturn, Schedule, TrainFreq, TrainFrequencyUnit
+from stable_baselines3.common.utils import FloatSchedule
+from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage, unwrap_vec_wrapper
+
+from agents.asynchronous.copies import EnvironmentLike, resolve
+from agents.common.importance import RatioStatistics
+from agents.off_pac.behavior import Behavior, BehaviorPolicy, make_behavior
+from agents.off_pac.deep_policy import CnnPolicy, DeepPolicy, MlpPolicy, MultiInputPolicy
+from agents.off_pac.dense_learner import DenseLearner
+from agents.off_pac.learner import LearnerSettings, LinearLearner
+from agents.off_pac.linear_policy import LinearPolicy, TileCodingPolicy
+from agents.off_pac.online import OnlineRun
+from agents.off_pac.replay_buffers import make_replay_buffer
+from agents.off_pac.replayed import act, copy_target, update
+from agents.off_pac.sparse_learner import SparseLearner
+
+_MODELS = (BaseAlgorithm, BasePolicy)
+_LINEAR_CRITICS = ("gtd", "tdrc")
+_DEEP_CRITICS = ("retrace", "vtrace")
+
+
+class _NotInTheFile:
+    """Stands for a behavior policy that was a model and therefore not saved."""
+
+
+class OffPAC(OffPolicyAlgorithm):
+    """Off-policy actor-critic with importance ratios.
+
+    ``predict`` acts with the target policy, so ``EvalCallback``'s ``eval/`` is the target's return while
+    ``rollout/ep_rew_mean`` is the behavior's.
+
+    Args:
+        policy: "LinearPolicy" or "TileCodingPolicy" (online, traces, SGD from zero weights), "MlpPolicy", "CnnPolicy"
+            or "MultiInputPolicy" (deep, replay, Adam), or such a class.
+        env: id, Gymnasium environment, VecEnv, or a callable that returns either. Discrete or Box actions.
+        learning_rate: actor's step size alpha_u, a float or a schedule; None is 0.1 for linear policies and 3e-4 for
+            deep ones. A step size of 0.0 leaves its part as it is, bit for bit.
+        critic_learning_rate: alpha_v; None as above.
+        secondary_learning_rate: alpha_w of the linear critics' second weights; None is 1e-4 for "gtd" and the
+            critic's own step size for "tdrc", as in its paper.
+        gamma: discount per step.
+        trace_decay: lambda; linear: of the eligibility traces, deep: of V-trace's and Retrace's coefficients.
+        behavior_policy: "uniform", "target" (b = pi), a float in (0, 1] (that share uniform, the rest pi), an SB3 model
+            or policy with a density, or a callable of the environment's own observations (batch first): for Discrete
+            actions it returns probabilities [n, n_actions], for Box actions a ``torch.distributions.Distribution`` over
+            actions in environment units before clipping. A model is not stored in the file; pass it to ``load`` again.
+        critic: linear: "gtd" (GTD(lambda), default) or "tdrc"; deep: "retrace" (default for Discrete actions; action
+            values and ACER's bias correction) or "vtrace" (state values; the one for Box actions).
+        emphasis: eta; 0.0 is Off-PAC, up to 1.0 ACE (Imani et al., 2018). Linear policies only.
+        buffer_size, learning_starts, batch_size, tau, train_freq, gradient_steps, target_update_interval,
+            max_grad_norm, replay_buffer_class, replay_buffer_kwargs, optimize_memory_usage: deep policies only, as
+            DQN's; target_update_interval=0 does without target network.
+        n_steps: deep policies only: length of the segments drawn from replay; None is 1 where trace_decay is 0 (longer
+            ones would not be used) and 10 elsewhere.
+        rho_bar: deep policies only: where importance ratios are truncated.
+        ent_coef: deep policies only: weight of the target policy's entropy in the objective.
+        stats_window_size, tensorboard_log, policy_kwargs, verbose, seed, device, _init_setup_model: as in SB3; linear
+            policies run on the CPU.
+
+    Raises:
+        ValueError: an argument out of range, or one that does not go with the policy.
+        AssertionError: an action space that is neither Discrete nor Box.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "LinearPolicy": LinearPolicy,
+        "TileCodingPolicy": TileCodingPolicy,
+        "MlpPolicy": MlpPolicy,
+        "CnnPolicy": CnnPolicy,
+        "MultiInputPolicy": MultiInputPolicy,
+    }
+
+    def __init__(
+        self,
+        policy: str | type[BasePolicy],
+        env: EnvironmentLike | None,
+        learning_rate: float | Schedule | None = None,
+        critic_learning_rate: float | Schedule | None = None,
+        secondary_learning_rate: float | Schedule | None = None,
+        gamma: float = 0.99,
+        trace_decay: float = 0.0,
+        behavior_policy: BehaviorPolicy = "uniform",
+        critic: str | None = None,
+        emphasis: float = 0.0,
+        buffer_size: int = 100_000,
+        learning_starts: int = 100,
+        batch_size: int = 32,
+        n_steps: int | None = None,
+        tau: float = 1.0,
+        train_freq: int | tuple[int, str] = 4,
+        gradient_steps: int = 1,
+        target_update_interval: int = 1000,
+        rho_bar: float = 1.0,
+        ent_coef: float = 0.0,
+        max_grad_norm: float = 10.0,
+        replay_buffer_class: type[ReplayBuffer] | None = None,
+        replay_buffer_kwargs: dict[str, Any] | None = None,
+        optimize_memory_usage: bool = False,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
+    ) -> None:
+        policy_class = self._get_policy_from_name(policy) if isinstance(policy, str) else policy
+        linear = issubclass(policy_class, LinearPolicy)
+        if not linear and not issubclass(policy_class, DeepPolicy):
+            raise ValueError(
+                f"policy={policy_class.__name__}, but OffPAC needs a LinearPolicy or a DeepPolicy of "
+                f"agents.off_pac; use one "
+                f"of {', '.join(self.policy_aliases)} or derive from them."
+            )
+        default_rate = 0.1 if linear else 3e-4
+        learning_rate = default_rate if learning_rate is None else learning_rate
+        super().__init__(
+            policy,
+            None if env is None else resolve(env),  # type: ignore[arg-type]
+            learning_rate=learning_rate,
+            buffer_size=buffer_size,
+            learning_starts=learning_starts,
+            batch_size=batch_size,
+            tau=tau,
+            gamma=gamma,
+            train_freq=1 if linear else train_freq,
+            gradient_steps=gradient_steps,
+            replay_buffer_class=replay_buffer_class,
+            replay_buffer_kwargs=replay_buffer_kwargs,
+            optimize_memory_usage=optimize_memory_usage,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            # A step of a linear policy is a few microseconds of NumPy; a graphics card has nothing to speed up.
+            device="cpu" if linear else device,
+            support_multi_env=True,
+            seed=seed,
+            sde_support=False,
+            supported_action_spaces=(spaces.Discrete, spaces.Box),
+        )
+        self.critic_learning_rate = default_rate if critic_learning_rate is None else critic_learning_rate
+        self.secondary_learning_rate = secondary_learning_rate
+        self.trace_decay = trace_decay
+        self.behavior_policy = behavior_policy
+        self.critic = critic
+        self.emphasis = emphasis
+        self.n_steps = n_steps  # type: ignore[assignment]
+        self.target_update_interval = target_update_interval
+        self.rho_bar = rho_bar
+        self.ent_coef = ent_coef
+        self.max_grad_norm = max_grad_norm
+        self.ratio_statistics = RatioStatistics()
+        self.generator = np.random.default_rng(seed)
+        self._n_calls = 0
+        self._unsaved_behavior: str | None = None
+        self.eligibility_traces = th.zeros(0)
+        self.followon_traces = th.zeros(0)
+        self._learner: LinearLearner | None = None
+        self._check_arguments()
+        if _init_setup_model:
+            self._setup_model()
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the policy is linear and learned online."""
+        return issubclass(self.policy_class, LinearPolicy)
+
+    # setting up
+
+    def _check_arguments(self) -> None:
+        for name in ("gamma", "trace_decay", "emphasis"):
+            value = getattr(self, name)
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name}={value}, but it must lie in [0, 1]; for 99 % write 0.99.")
+        for name in ("learning_rate", "critic_learning_rate", "secondary_learning_rate"):
+            value = getattr(self, name)
+            if isinstance(value, float | int) and not (math.isfinite(value) and value >= 0.0):
+                raise ValueError(
+                    f"{name}={value}, but a step size must be finite and not negative; 0.0 freezes its part."
+                )
+        known = _LINEAR_CRITICS if self.is_linear else _DEEP_CRITICS
+        if self.critic is not None and self.critic not in known:
+            raise ValueError(
+                f"critic={self.critic!r}, but {self.policy_class.__name__} knows {' and '.join(map(repr, known))}; "
+                f"choose one "
+                "of them or leave critic=None for the default."
+            )
+        if self.is_linear:
+            return
+        if self.emphasis or self.secondary_learning_rate is not None:
+            raise ValueError(
+                f"emphasis={self.emphasis} and secondary_learning_rate={self.secondary_learning_rate}, but deep "
+                f"policies learn "
+                "from replay and have neither; leave them out, or use LinearPolicy or TileCodingPolicy."
+            )
+        if not self.rho_bar > 0.0:
+            raise ValueError(
+                f"rho_bar={self.rho_bar}, but ratios must be truncated at a positive number; 1.0 is usual."
+            )
+        if self.n_steps is not None and self.n_steps < 1:
+            raise ValueError(f"n_steps={self.n_steps}, but a segment has at least 1 step; None chooses by trace_decay.")
+
+    def _setup_model(self) -> None:
+        if isinstance(self.action_space, spaces.Discrete) and self.action_space.start != 0:
+            raise ValueError(
+                f"The action space {self.action_space} starts at {self.action_space.start}, but actions must count "
+                f"from 0; wrap "
+                "the environment so that they do."
+            )
+        secondary = self.secondary_learning_rate
+        if secondary is None:
+            secondary = self.critic_learning_rate if self.critic == "tdrc" else 1e-4
+        self.critic_lr_schedule = FloatSchedule(self.critic_learning_rate)
+        self.secondary_lr_schedule = FloatSchedule(secondary)
+        self.behavior: Behavior = make_behavior(self.behavior_policy, self.action_space)
+        if self.is_linear:
+            self._setup_linear_model()
+        else:
+            self._setup_deep_model()
+
+    def _setup_linear_model(self) -> None:
+        self.critic = self.critic or "gtd"
+        self._setup_lr_schedule()
+        self.set_random_seed(self.seed)
+        self._convert_train_freq()
+        self.policy = self.policy_class(
+            self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
+        )
+
+    def _setup_deep_model(self) -> None:
+        if self.critic is None:
+            self.critic = "retrace" if isinstance(self.action_space, spaces.Discrete) else "vtrace"
+        if self.critic == "retrace" and not isinstance(self.action_space, spaces.Discrete):
+            raise ValueError(
+                f'critic="retrace" needs an action value for every action, but the action space is '
+                f"{self.action_space}; use "
+                'critic="vtrace".'
+            )
+        if self.n_steps is None:
+            self.n_steps = 1 if self.trace_decay == 0.0 else 10
+        self._setup_lr_schedule()
+        self.set_random_seed(self.seed)
+        self._convert_train_freq()
+        if self.replay_buffer is None:
+            self.replay_buffer = make_replay_buffer(self)
+        self.policy = self.policy_class(
+            self.observation_space, self.action_space, self.lr_schedule, critic=self.critic, **self.policy_kwargs
+        ).to(self.device)
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Seed Python, NumPy, torch, the environment and the stream that actions are drawn from."""
+        super().set_random_seed(seed)
+        if seed is not None:
+            self.generator = np.random.default_rng(seed)
+
+    def set_env(self, env: EnvironmentLike, force_reset: bool = True) -> None:
+        """Learn from another environment of the same spaces and number of copies from now on.
+
+        Args:
+            env: id, Gymnasium environment, VecEnv, or a callable that returns either.
+            force_reset: begin with a reset.
+        """
+        super().set_env(resolve(env), force_reset)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | pathlib.Path | BufferedIOBase,
+        env: EnvironmentLike | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Self:
+        """As SB3's; ``env`` may also be an id or a callable.
+
+        A behavior policy that was a model is not in the file: pass it as ``behavior_policy`` before learning goes on.
+        """
+        model = super().load(path, None if env is None else resolve(env), *args, **kwargs)
+        if model._unsaved_behavior is not None and "behavior_policy" not in kwargs:
+            model.behavior_policy = _NotInTheFile
+        return model
+
+    def save(self, path: str | pathlib.Path | BufferedIOBase, *args: Any, **kwargs: Any) -> None:
+        """As SB3's, with the traces of the moment; a behavior policy that is a model is left out."""
+        self._export_traces()
+        if isinstance(self.behavior_policy, _MODELS):
+            self._unsaved_behavior = type(self.behavior_policy).__name__
+        elif self.behavior_policy is not _NotInTheFile:
+            self._unsaved_behavior = None
+        super().save(path, *args, **kwargs)
+
+    def _excluded_save_params(self) -> list[str]:
+        excluded = [*super()._excluded_save_params(), "behavior", "generator", "ratio_statistics", "_learner"]
+        if self._unsaved_behavior is not None:
+            excluded.append("behavior_policy")
+        return excluded
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        if self.is_linear:
+            return ["policy"], ["eligibility_traces", "followon_traces"]
+        return ["policy", "policy.optimizer"], []
+
+    # learning
+
+    def learn(
+        self,
+        total_timesteps: int = 100_000,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str = "OffPAC",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Let the behavior policy act for ``total_timesteps`` steps and learn the target policy.
+
+        Args:
+            total_timesteps: environment steps, rounded up to a multiple of the number of environments.
+            callback: called at every vector step.
+            log_interval: episodes between two log entries.
+            tb_log_name: name of the run for TensorBoard.
+            reset_num_timesteps: begin to count, and an episode, anew.
+            progress_bar: show one.
+
+        Returns:
+            The model.
+
+        Raises:
+            ValueError: the behavior policy is not usable, or was not saved with a model that was loaded.
+            TrainingDivergedError: a linear agent's weights have grown beyond all use.
+        """
+        if self.behavior_policy is _NotInTheFile:
+            raise ValueError(
+                f"This model was saved with a {self._unsaved_behavior} as its behavior policy, which its file does "
+                f"not hold; "
+                "pass it again: OffPAC.load(path, env=env, behavior_policy=model)."
+            )
+        # Here and not only at construction: the attribute is free to be changed between two calls.
+        self.behavior = make_behavior(self.behavior_policy, self.action_space)
+        self.ratio_statistics.clear()
+        if not self.is_linear:
+            return super().learn(
+                total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
+            )
+        unwatched = callback is None and not progress_bar
+        total_timesteps, callback = self._setup_learn(
+            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+        )
+        callback.on_training_start(locals(), globals())
+        assert self.env is not None
+        self._learner = self._make_learner()
+        run = OnlineRun(self, self._learner, total_timesteps, log_interval)
+        try:
+            if unwatched and run.fits_single(self.env):
+                run.run_single(self.env)
+            else:
+                run.run(self.env, callback)
+        finally:
+            self._export_traces()
+            self._learner = None
+        callback.on_training_end()
+        return self
+
+    # learning with a linear policy
+
+    def _make_learner(self) -> LinearLearner:
+        assert isinstance(self.policy, LinearPolicy)
+        settings = LearnerSettings(
+            gamma=self.gamma,
+            trace_decay=self.trace_decay,
+            emphasis=self.emphasis,
+            regularization=1.0 if self.critic == "tdrc" else 0.0,
+        )
+        features = self.policy.feature_map
+        table = self.policy.table()
+        learner: LinearLearner
+        if features.sparse:
+            learner = SparseLearner(table, self.n_envs, settings, features.n_active)
+        else:
+            learner = DenseLearner(table, self.n_envs, settings)
+        traces = self.eligibility_traces.numpy()
+        if traces.shape == (self.n_envs, features.n_features, self.policy.n_outputs + 1):
+            learner.import_traces(traces)
+        if len(self.followon_traces) == self.n_envs:
+            learner.carried = self.followon_traces.tolist()
+        return learner
+
+    def _export_traces(self) -> None:
+        """Bring what is saved up to the learner's state."""
+        if self._learner is None:
+            return
+        self._learner.flush()
+        if self.trace_decay > 0.0:
+            self.eligibility_traces = th.from_numpy(np.ascontiguousarray(self._learner.export_traces()))
+        self.followon_traces = th.tensor(self._learner.carried, dtype=th.float64)
+
+    def learning_rates(self) -> tuple[float, float, float]:
+        """alpha_u, alpha_v and alpha_w of the moment, undivided."""
+        progress = self._current_progress_remaining
+        return (
+            self.lr_schedule(progress),
+            self.critic_lr_schedule(progress),
+            self.secondary_lr_schedule(progress),
+        )
+
+    @property
+    def constant_step_sizes(self) -> bool:
+        """Whether no step size follows a schedule."""
+        given = (self.learning_rate, self.critic_learning_rate, self.secondary_learning_rate)
+        return all(rate is None or isinstance(rate, float | int) for rate in given)
+
+    def raw_observations(self) -> NDArray | dict[str, NDArray]:
+        """[n_envs, ...] last observations as the environment gave them: not normalized, images not transposed."""
+        assert self.env is not None
+        if self._vec_normalize_env is not None:
+            return self._last_original_obs  # type: ignore[return-value]
+        transposer = unwrap_vec_wrapper(self.env, VecTransposeImage)
+        if transposer is None:
+            return self._last_obs  # type: ignore[return-value]
+        observations = self._last_obs
+        if isinstance(observations, dict):
+            images = transposer.image_space_keys
+            return {key: np.moveaxis(value, 1, -1) if key in images else value for key, value in observations.items()}
+        assert observations is not None
+        return np.moveaxis(observations, 1, -1)
+
+    def remember_observations(self, observations: Any, dones: NDArray[np.bool_]) -> None:
+        """Keep what the next step starts from."""
+        self._last_obs = observations
+        self._last_episode_starts = dones
+        if self._vec_normalize_env is not None:
+            self._last_original_obs = self._vec_normalize_env.get_original_obs()
+
+    # learning with a deep policy
+
+    def _sample_action(
+        self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
+    ) -> tuple[NDArray, NDArray]:
+        return act(self)
+
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, train_freq: TrainFreq, *args: Any, **kwargs: Any
+    ) -> RolloutReturn:
+        """As SB3's, but a rollout is cut short where the step budget ends."""
+        if train_freq.unit == TrainFrequencyUnit.STEP:
+            remaining = -(-(self._total_timesteps - self.num_timesteps) // env.num_envs)
+            train_freq = TrainFreq(min(train_freq.frequency, remaining), train_freq.unit)
+        return super().collect_rollouts(env, callback, train_freq, *args, **kwargs)
+
+    def train(self, gradient_steps: int, batch_size: int) -> None:
+        """Draw from the replay buffer and update the networks.
+
+        Args:
+            gradient_steps: number of updates.
+            batch_size: transitions (or segments) in each.
+        """
+        update(self, gradient_steps, batch_size)
+
+    def _on_step(self) -> None:
+        self._n_calls += 1
+        if self.is_linear or self.target_update_interval <= 0:
+            return
+        if self._n_calls % max(self.target_update_interval // self.n_envs, 1) == 0:
+            copy_target(self)
+
+    def record_update(self, means: th.Tensor) -> None:
+        """Log one call of ``train``.
+
+        Args:
+            means: [3] actor loss, critic loss and entropy.
+        """
+        for name, value in zip(("actor_loss", "critic_loss", "entropy"), means.tolist(), strict=True):
+            self.logger.record(f"train/{name}", value)
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        actor, critic, _ = self.learning_rates()
+        self.logger.record("train/learning_rate", actor)
+        self.logger.record("train/critic_learning_rate", critic)
+
+    # logging
+
+    def dump_logs(self) -> None:
+        """Log what is known of the episodes, the ratios, the traces and the step sizes."""
+        statistics, record = self.ratio_statistics, self.logger.record
+        if statistics.count:
+            record("train/rho_mean", statistics.mean)
+            record("train/rho_max", statistics.largest)
+            record("train/effective_sample_size", statistics.effective_sample_size)
+            statistics.clear()
+        if self._learner is not None:
+            critic, actor = self._learner.trace_norms()
+            record("train/critic_trace_norm", critic)
+            record("train/actor_trace_norm", actor)
+            for name, rate in zip(("", "critic_", "secondary_"), self.learning_rates(), strict=True):
+                record(f"train/{name}learning_rate", rate)
+            record("train/n_updates", self._n_updates, exclude="tensorboard")
+        super().dump_logs()
