@@ -22,12 +22,14 @@ from tuning import statistics
 from tuning.errors import UsageError
 from tuning.files import whole_file
 from tuning.results.per_run import curve, runs
+from tuning.results.summaries import summary
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", ">")
 SUFFIXES = (".png", ".svg", ".pdf")
 N_RESAMPLES = 2_000  # a band's edge has a line's width to hide in; a table's digits do not
 DPI = 160
+LONGEST_ACRONYM = 6  # a registry key up to here is an acronym (a3c, crossq), a longer one is words
 
 STATISTICS: Mapping[str, tuple[str, Callable[..., np.ndarray]]] = {
     "iqm": ("interquartile mean", statistics.iqm),
@@ -123,7 +125,7 @@ def learning_curves(
             loc="outside upper center",
             ncols=min(len(names), 2 * n_columns + 2),
         )
-        caption = fill(_caption(table, panels, x, statistic), int(17 * width))
+        caption = fill(_caption(long, panels, x, statistic), int(17 * width))
         figure.supxlabel(caption, x=0.01, ha="left", fontsize=7.5, color="#444444", linespacing=1.3)
     return figure
 
@@ -229,19 +231,19 @@ def _count(lines: Mapping[Name, Line]) -> str:
 
 def _label(name: Name) -> str:
     algo, variant = name
-    return f"{algo.upper()} ({variant})" if variant else algo.upper()
+    shown = algo.upper() if len(algo) <= LONGEST_ACRONYM else algo
+    return f"{shown} ({variant})" if variant else shown
 
 
-def _caption(table: pd.DataFrame, panels: Mapping[str, Mapping[Name, Line]], x: str, statistic: str) -> str:
+def _caption(long: pd.DataFrame, panels: Mapping[str, Mapping[Name, Line]], x: str, statistic: str) -> str:
     """What the picture shows, in words: statistic, interval, what was left out."""
     alone = any(line.n == 1 for lines in panels.values() for line in lines.values())
-    failed = int((table["status"] == "failed").sum())
-    unfinished = int(table["status"].isin(["running", "interrupted"]).sum())
+    left_out = summary(long)[["failures", "unfinished"]].sum()
     return (
         f"Lines: {STATISTICS[statistic][0]} over n training runs of the return at each evaluation (deterministic "
         "actions, separate episodes). Bands: pointwise 95 % bootstrap interval over runs"
         f"{'; none for a single run' if alone else ''}. Interpolated to common {x}, not smoothed. "
-        f"Finished runs only: {failed} failed and {unfinished} unfinished are left out."
+        f"Finished runs only: {left_out['failures']} failed and {left_out['unfinished']} unfinished are left out."
     )
 
 

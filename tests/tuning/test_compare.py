@@ -381,6 +381,20 @@ def test_an_interruption_stops_every_process_and_marks_the_runs(fake, tmp_path, 
     assert len(fake.launched) == 4
 
 
+def test_an_interruption_is_answered_at_once(fake, tmp_path):
+    stream = io.StringIO()
+
+    class Both(Interrupter, compare.Lines):
+        def __init__(self, planned):
+            Interrupter.__init__(self, signal.SIGINT, 1)
+            compare.Lines.__init__(self, planned, stream)
+
+    fake.behavior = {("ppo", 0): "hang"}
+    with pytest.raises(KeyboardInterrupt):
+        run_fake(fake, tmp_path, algos=["ppo"], seeds=1, display=Both)
+    assert stream.getvalue().endswith("stopping ppo CartPole-v1 seed 0 ...\n")
+
+
 def test_a_run_that_does_not_stop_when_told_is_killed(fake, tmp_path, monkeypatch):
     fake.behavior = {("ppo", 0): "stubborn"}
     interrupter = Interrupter(signal.SIGINT, 1)

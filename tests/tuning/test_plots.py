@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from tuning import plots, results
+from tuning import cli, plots, results
 from tuning.errors import UsageError
 
 
@@ -76,6 +76,8 @@ def test_failed_and_unfinished_runs_are_left_out_and_counted_in_the_caption(make
     make_run(seed=0, curve={100: 10.0, 200: 30.0})
     make_run(seed=1, curve={100: 500.0, 200: 500.0}, status="failed")
     make_run(seed=2, curve={100: 500.0, 200: 500.0}, status="interrupted")
+    make_run(seed=3, curve={100: 500.0, 200: 500.0}, status="interrupted")
+    make_run(seed=3, curve={100: 10.0, 200: 30.0}, suffix="-2")  # was made again, so nothing of it is missing
     figure = plots.learning_curves(results.load(tmp_path))
     np.testing.assert_allclose(line(panel(figure, "CartPole-v1"), "A2C").get_ydata(), [10.0, 30.0])
     assert "1 failed and 1 unfinished" in caption(figure)
@@ -135,3 +137,23 @@ def test_what_cannot_be_drawn_is_refused(make_run, tmp_path):
 @pytest.mark.parametrize(("value", "text"), [(0, "0"), (950, "950"), (20_000, "20k"), (1_500_000, "1.5M"), (2e9, "2G")])
 def test_short_numbers_for_ticks(value, text):
     assert plots.short_number(value) == text
+
+
+def test_the_command_draws_beside_the_runs_or_where_it_is_told(make_run, tmp_path, capsys):
+    make_run()
+    assert cli.run(["plot", str(tmp_path / "runs")]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "runs" / "curves.png")
+    assert (tmp_path / "runs" / "curves.png").is_file()
+    arguments = ["--output", str(tmp_path / "a.svg"), "--x", "seconds", "--statistic", "mean"]
+    assert cli.run(["plot", str(tmp_path / "runs"), *arguments]) == 0
+    assert "<svg" in (tmp_path / "a.svg").read_text()
+
+
+@pytest.mark.parametrize("arguments", [["--output", "a.bmp"], ["--x", "hours"], ["--threshold", "CartPole-v1"]])
+def test_the_command_refuses_wrong_usage_in_one_line(make_run, tmp_path, monkeypatch, capsys, arguments):
+    make_run()
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert cli.run(["plot", "runs", *arguments]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before

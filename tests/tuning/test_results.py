@@ -1,13 +1,16 @@
 """Run folders to tables: what is counted, what is kept apart, and the numbers by hand."""
 
+import io
 import json
 import math
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from agents.errors import MissingExtraError
-from tuning import results
+from tuning import cli, results
+from tuning.cli.tables import print_summary
 from tuning.errors import UsageError
 from tuning.runs import RunFolder
 
@@ -347,3 +350,117 @@ def test_one_run_alone_is_marked_best_without_an_interval(make_run, tmp_path):
     text = results.render(results.summary(results.load(tmp_path)), "markdown")
     assert "**20.0**" in text
     assert "**10.0**" not in text
+
+
+# ---------------------------------------------------------------- the command
+
+
+@pytest.fixture
+def runs_dir(make_run, tmp_path):
+    for seed in range(2):
+        make_run("a2c", seed=seed, curve={100: 1.0, 200: 400.0 + seed})
+        make_run("ppo", seed=seed, curve={100: 1.0, 200: 401.0 + seed})
+        make_run("sac", seed=seed, env="Pendulum-v1", curve={100: -900.0, 200: -240.0 - seed})
+    make_run("a2c", seed=9, status="failed", error_line="RuntimeError: out of luck")
+    return tmp_path / "runs"
+
+
+def run_cli(capsys, *arguments):
+    code = cli.run(["results", *map(str, arguments)])
+    return code, capsys.readouterr()
+
+
+def test_terminal_shows_a_table_an_environment_and_what_score_means(runs_dir, capsys):
+    code, shown = run_cli(capsys, runs_dir)
+    assert code == 0
+    assert "CartPole-v1, 200 steps, reward threshold 475" in shown.out
+    assert "Pendulum-v1, 200 steps, no reward threshold" in shown.out
+    assert "400.5 [400.0, 401.0]" in shown.out
+    assert "never the best checkpoint" in shown.out
+
+
+def test_a_narrow_terminal_loses_columns_and_no_digits(runs_dir):
+    long = results.load(runs_dir)
+
+    def shown(width):
+        stream = io.StringIO()
+        print_summary(results.summary(long), console=Console(file=stream, width=width, force_terminal=True))
+        return stream.getvalue()
+
+    assert "std" in shown(120)
+    narrow = shown(80)
+    assert "std" not in narrow
+    for text in ("400.5 [400.0, 401.0]", "failed", "steps/s", "workers"):
+        assert text in narrow
+    assert "…" not in narrow
+
+
+def test_formats_on_standard_output_and_in_files(runs_dir, tmp_path, capsys):
+    code, shown = run_cli(capsys, runs_dir, "--format", "csv")
+    assert code == 0
+    assert shown.out.startswith("algo,variant,env,n,failures,")
+    code, shown = run_cli(capsys, runs_dir, "--output", tmp_path / "table.md", "--table", "pairwise")
+    assert (code, shown.out.strip()) == (0, str(tmp_path / "table.md"))
+    assert "P(X > Y) [95 %]" in (tmp_path / "table.md").read_text()
+    code, _ = run_cli(capsys, runs_dir, "--table", "long", "--output", tmp_path / "long.csv")
+    assert code == 0
+    assert set(pd.read_csv(tmp_path / "long.csv")["metric"]) >= {"return", "steps_per_second"}
+
+
+@pytest.mark.parametrize("table", ["summary", "runs", "long", "pairwise", "aggregate"])
+def test_every_table_is_shown_on_the_terminal(runs_dir, capsys, table):
+    code, shown = run_cli(capsys, runs_dir, "--table", table)
+    assert code == 0
+    assert "a2c" in shown.out
+
+
+def test_thresholds_and_references_can_be_given(runs_dir, make_run, capsys):
+    _, shown = run_cli(capsys, runs_dir, "--format", "json", "--threshold", "Pendulum-v1=-250")
+    assert {row["env"]: row["reached"] for row in json.loads(shown.out)} == {"CartPole-v1": 0, "Pendulum-v1": 2}
+    make_run("ppo", env="Twist-v0", curve={100: 0.0, 200: 5.0})
+    code, _ = run_cli(capsys, runs_dir, "--table", "aggregate")
+    assert code == 2
+    code, shown = run_cli(
+        capsys,
+        runs_dir / "ppo" / "Twist-v0",
+        "--table",
+        "aggregate",
+        "--format",
+        "json",
+        "--reference",
+        "Twist-v0=0,10",
+    )
+    assert json.loads(shown.out)[0]["mean"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "nowhere is no folder"),
+        (["."], "there are no runs in"),
+        (["RUNS", "--format", "markdwn"], "did you mean markdown"),
+        (["RUNS", "--output", "table.xyz"], "does not say its format"),
+        (["RUNS", "--table", "sumary"], "summary"),
+        (["RUNS", "--threshold", "Pendulum-v1"], "an environment and a return"),
+        (["RUNS", "--threshold", "Pendulum-v1=high"], "a return is a number"),
+        (["RUNS", "--table", "aggregate", "--reference", "Twist-v0=1"], "takes two returns"),
+    ],
+)
+def test_wrong_usage_exits_2_with_one_line_and_writes_nothing(
+    runs_dir, tmp_path, monkeypatch, capsys, arguments, message
+):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    code, shown = run_cli(capsys, *(runs_dir if word == "RUNS" else word for word in arguments))
+    assert code == 2
+    assert message in shown.err
+    assert len(shown.err.splitlines()) == 1
+    assert not list((tmp_path / "empty").iterdir())
+
+
+def test_a_corrupted_run_is_named(runs_dir, capsys):
+    file = next(runs_dir.rglob("evaluations.csv"))
+    file.write_text("step,return\n1,2\n")
+    code, shown = run_cli(capsys, runs_dir)
+    assert code == 2
+    assert str(file) in shown.err

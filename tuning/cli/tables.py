@@ -108,7 +108,13 @@ def _table(readable: results.Readable, title: str) -> Table:
     shown = Table(title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading, is_number in zip(cells.columns, numeric, strict=True):
         words = heading if "[" in heading else heading.replace(" ", "\n", 1)
-        shown.add_column(escape(words), justify="right" if is_number else "left", vertical="bottom", no_wrap=is_number)
+        shown.add_column(
+            escape(words),
+            justify="right" if is_number else "left",
+            vertical="bottom",
+            no_wrap=is_number,
+            overflow="fold",
+        )
     for texts, marks in zip(cells.to_numpy(), bold.to_numpy(), strict=True):
         row = zip(texts, marks, strict=True)
         shown.add_row(*(f"[bold]{escape(text)}[/]" if mark else escape(text) for text, mark in row))

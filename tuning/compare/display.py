@@ -65,6 +65,10 @@ class Lines(Quiet):
         self._ended += 1
         self._print(f"[{self._ended}/{self._total}] {ending(outcome)}")
 
+    def stopping(self, jobs: Sequence[Job]) -> None:
+        """Say so: it takes a moment."""
+        self._print(_stopping(jobs))
+
     def _print(self, line: str) -> None:
         print(line, file=self._stream, flush=True)
 
@@ -132,6 +136,10 @@ class Bars(Quiet):
         self._progress.console.print(f"[{style}]{escape(ending(outcome))}[/]", highlight=False)
         self._update_all()
 
+    def stopping(self, jobs: Sequence[Job]) -> None:
+        """Say so: it takes a moment."""
+        self._progress.console.print(_stopping(jobs), highlight=False, markup=False)
+
     @property
     def _heading(self) -> str:
         return f"[bold]{self._n_ended} of {self._n_jobs} runs[/]"
@@ -152,6 +160,10 @@ def ending(outcome: Outcome) -> str:
         return f"{outcome.job.label}: return {_score(progress)} after {done}, {_speed(progress)}"
     reason = f": {outcome.error_line} (see {outcome.run.path})" if outcome.error_line else ""
     return f"{outcome.job.label}: {outcome.status} after {done}{reason}"
+
+
+def _stopping(jobs: Sequence[Job]) -> str:
+    return f"stopping {', '.join(job.label for job in jobs)} ..."
 
 
 def _speed(progress: RunProgress) -> str:

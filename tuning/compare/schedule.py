@@ -64,6 +64,9 @@ class Watcher:
     def ended(self, outcome: Outcome) -> None:
         """The job's process has ended."""
 
+    def stopping(self, jobs: Sequence[Job]) -> None:
+        """These jobs are told to stop, and are given some seconds to do so."""
+
 
 def run_jobs(
     jobs: Sequence[Job],
@@ -115,6 +118,8 @@ def run_jobs(
                     for child in running:
                         if (run := child.run()) is not None:
                             watcher.progressed(child.job, progress_of(run))
+            if running:
+                watcher.stopping([child.job for child in running])
         finally:
             _stop(running, grace_seconds, received)
     if received and (waiting or running):

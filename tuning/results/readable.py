@@ -8,9 +8,10 @@ import pandas as pd
 CAPTION = (
     "Score: return of the final model, the mean over the deterministic episodes of the evaluation at the end of "
     "training (never the best checkpoint); one score a training run, n finished runs. IQM: interquartile mean and its "
-    "95 % bootstrap interval over runs; bold: the best, and those whose interval overlaps it. AUC: mean return along "
-    "the learning curve. Threshold: runs that reached it, and the median over runs of when, one that never did "
-    "counting as the latest. steps/s: training alone, without evaluation and start-up."
+    "95 % bootstrap interval over runs, which comes out too short with few runs; bold: the best, and those whose "
+    "interval overlaps it. AUC: mean return along the learning curve. Reached: runs with an evaluation at or above the "
+    "threshold; to it: median over runs, one that never got there counting as the latest. steps/s: training alone, "
+    "without evaluation and start-up."
 )
 AGGREGATE_CAPTION = (
     "Normalized scores of final models: 0 is the random policy, 1 the environment's reference. Intervals: 95 % "
