@@ -5,6 +5,7 @@ The variables are set before torch, NumPy, pygame or matplotlib is imported, bec
 
 import multiprocessing
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,11 +30,14 @@ SECONDS_TO_EXIT = 2.0  # a process that was told to stop, or killed, may need a 
 
 
 def shared_memory_of_this_process() -> set[str]:
-    """Names under which this process, not another test process beside it, has put something in shared memory."""
-    prefixes = (f"actorzoo-{os.getpid()}-", f"torch_{os.getpid()}_")
+    """Names under which this process, not another test process beside it, has put something in shared memory.
+
+    multiprocessing's blocks are called pym-<process id>-..., torch's torch_<process id>_....
+    """
     if not SHARED_MEMORY.is_dir():
         return set()
-    return {name for name in os.listdir(SHARED_MEMORY) if name.startswith(prefixes)}
+    own = re.compile(rf"(?<!\d){os.getpid()}(?!\d)")
+    return {name for name in os.listdir(SHARED_MEMORY) if own.search(name)}
 
 
 @pytest.fixture(autouse=True)
