@@ -13,11 +13,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch as th
 from gymnasium import spaces
+from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.dqn.policies import CnnPolicy, DQNPolicy, MlpPolicy, MultiInputPolicy
 
-from agents.async_q.exploration import FinalEpsilon, check_final_epsilon, draw_final_epsilons
+from agents.async_q.exploration import FinalEpsilon, checked_final_epsilon, draw_final_epsilons
 from agents.async_q.learner import Method, ValueRecipe
 from agents.asynchronous.algorithm import AsynchronousAlgorithm
 from agents.asynchronous.copies import EnvironmentLike
@@ -92,8 +93,10 @@ class AsynchronousValueMethod(AsynchronousAlgorithm):
         self.target_update_interval = target_update_interval
         self.exploration_fraction = exploration_fraction
         self.exploration_initial_eps = exploration_initial_eps
-        final = exploration_final_eps
-        self.exploration_final_eps: FinalEpsilon = final if isinstance(final, int | float) else dict(final)
+        self.exploration_final_eps = exploration_final_eps
+        # both go into a model's file, so that a loaded model explores and copies as it would have gone on
+        self._epsilons: NDArray[np.float64] | None = None
+        self._target_copied_at = np.zeros(1, dtype=np.int64)
         super().__init__(
             policy,
             env,
@@ -125,17 +128,21 @@ class AsynchronousValueMethod(AsynchronousAlgorithm):
         for name in ("exploration_fraction", "exploration_initial_eps"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name}={getattr(self, name)}, but it must lie in [0, 1].")
-        check_final_epsilon(self.exploration_final_eps)
+        self.exploration_final_eps = checked_final_epsilon(self.exploration_final_eps)
 
     def _setup_model(self) -> None:
         super()._setup_model()
         self._target_flat = FlatParameters(self.policy.q_net_target.parameters())
         (seed,) = self._seeds.spawn(1)
         self._final_epsilons = draw_final_epsilons(self.exploration_final_eps, self.n_workers, seed)
+        if self._epsilons is None:
+            self._epsilons = np.full(self.n_workers, float(self.exploration_initial_eps))
+        elif len(self._epsilons) != self.n_workers:  # loaded for another number of workers
+            self._epsilons = np.full(self.n_workers, self._epsilons.mean())
         self._extras |= {
             "target": self._target_flat.vector.numpy(force=True),
-            "target_copies": np.zeros(1, dtype=np.int64),
-            "epsilons": np.full(self.n_workers, float(self.exploration_initial_eps)),
+            "target_copied_at": self._target_copied_at,
+            "epsilons": self._epsilons,
         }
 
     @staticmethod
@@ -143,8 +150,10 @@ class AsynchronousValueMethod(AsynchronousAlgorithm):
         return policy.q_net.parameters()
 
     def _recipe(self) -> ValueRecipe:
-        # copies are counted by the global step, so that continuing does not copy at once
-        self._extras["target_copies"][0] = self.num_timesteps // self.target_update_interval
+        # a run that begins anew counts from its own start; one that goes on, from the last copy
+        self._target_copied_at[0] = min(self._target_copied_at[0], self.num_timesteps)
+        if self._target_flat.vector.device.type != "cpu":
+            np.copyto(self._extras["target"], self._target_flat.vector.numpy(force=True))
         return ValueRecipe(
             method=self._method,
             gamma=self.gamma,
@@ -159,7 +168,6 @@ class AsynchronousValueMethod(AsynchronousAlgorithm):
         if self._target_flat.vector.device.type != "cpu":
             with th.no_grad():
                 self._target_flat.vector.copy_(th.from_numpy(self._extras["target"]))
-        self.exploration_rate = float(self._extras["epsilons"].mean())
 
     @property
     def q_net(self) -> Any:
@@ -171,7 +179,14 @@ class AsynchronousValueMethod(AsynchronousAlgorithm):
         """The target network."""
         return self.policy.q_net_target
 
-    exploration_rate: float = 1.0
+    @property
+    def exploration_rate(self) -> float:
+        """The workers' mean epsilon."""
+        return float(self._extras["epsilons"].mean())
+
+    @exploration_rate.setter
+    def exploration_rate(self, rate: float) -> None:
+        self._extras["epsilons"][:] = rate
 
     def predict(
         self,

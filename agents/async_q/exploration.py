@@ -14,24 +14,36 @@ from numpy.typing import NDArray
 
 FinalEpsilon = float | Mapping[float, float]
 
+_PAPERS_CHOICE = "the paper's is {0.1: 0.4, 0.01: 0.3, 0.5: 0.3}"
 
-def check_final_epsilon(final: FinalEpsilon) -> None:
-    """Refuse what is neither a probability nor a distribution over probabilities.
+
+def checked_final_epsilon(final: FinalEpsilon) -> float | dict[float, float]:
+    """A probability, or a distribution over probabilities, as plain floats.
+
+    Args:
+        final: a number, or {value: probability}; values may be strings, as a mapping's keys are in JSON (and so in a
+            model's file).
 
     Raises:
-        ValueError: a value outside [0, 1], or probabilities that do not sum to 1.
+        ValueError: neither, a value outside [0, 1], or probabilities that do not sum to 1.
     """
-    values = dict(final) if isinstance(final, Mapping) else {final: 1.0}
-    if not values or any(not 0.0 <= value <= 1.0 for value in values):
+    try:
+        if isinstance(final, str):
+            raise TypeError("a text is no number")
+        values = {float(v): float(p) for v, p in final.items()} if isinstance(final, Mapping) else {float(final): 1.0}
+    except (TypeError, ValueError) as error:
         raise ValueError(
-            f"exploration_final_eps={final!r}, but every value must lie in [0, 1]; the paper's choice is "
-            "{0.1: 0.4, 0.01: 0.3, 0.5: 0.3}."
-        )
-    if any(p < 0.0 for p in values.values()) or not math.isclose(sum(values.values()), 1.0, abs_tol=1e-6):
+            f"exploration_final_eps={final!r}, but it must be a number in [0, 1], or {{value: probability}}; "
+            f"{_PAPERS_CHOICE}."
+        ) from error
+    if not values or any(not 0.0 <= value <= 1.0 for value in values):
+        raise ValueError(f"exploration_final_eps={final!r}, but every value must lie in [0, 1]; {_PAPERS_CHOICE}.")
+    if any(not p >= 0.0 for p in values.values()) or not math.isclose(sum(values.values()), 1.0, abs_tol=1e-6):
         raise ValueError(
             f"exploration_final_eps={final!r}, but its probabilities must be positive and sum to 1; they sum to "
             f"{sum(values.values())}."
         )
+    return values if isinstance(final, Mapping) else float(final)
 
 
 def draw_final_epsilons(final: FinalEpsilon, n_workers: int, seed: np.random.SeedSequence) -> NDArray[np.float64]:

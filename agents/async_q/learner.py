@@ -56,7 +56,7 @@ class ValueLearner:
         self._generator = np.random.default_rng(setting.seed)
         self._target = setting.arrays["target"]
         self._shared_parameters = setting.arrays["parameters"]
-        self._copies = setting.arrays["target_copies"]
+        self._target_copied_at = setting.arrays["target_copied_at"]
         self._final = recipe.final_epsilons[setting.worker]
         self._epsilon = recipe.initial_epsilon
         self._epsilons = setting.arrays["epsilons"]
@@ -74,10 +74,10 @@ class ValueLearner:
 
     def _copy_to_target(self, step: int) -> None:
         """Every ``target_update_interval`` global steps, by whichever worker comes first."""
-        due = step // self._recipe.target_update_interval
-        if due > self._copies[0]:
+        interval = self._recipe.target_update_interval
+        if step // interval > self._target_copied_at[0] // interval:
             # two workers may both come here; the second copies almost the same parameters again
-            self._copies[0] = due
+            self._target_copied_at[0] = step
             np.copyto(self._target, self._shared_parameters)
             self._values.copy_buffers_to_target()
 
