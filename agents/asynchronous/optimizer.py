@@ -138,10 +138,12 @@ class FlatOptimizer(th.optim.Optimizer):
 
     def _show_state(self) -> None:
         step = th.from_numpy(self.arrays["optimizer_step"])[0]
+        # one tensor an array: torch.save writes the memory behind a view once a tensor that it was taken from
+        whole = {name: th.from_numpy(self.arrays[name]) for name in self.rule.statistics}
         for parameter, where in zip(self.flat.parameters, self.flat.slices, strict=True):
             state: dict[str, th.Tensor] = {"step": step}
             for name in self.rule.statistics:
-                rows = th.from_numpy(self.arrays[name])[:, where]
+                rows = whole[name][:, where]
                 shape = parameter.shape if not self.rule.per_worker else (len(rows), *parameter.shape)
                 state[name] = rows.unflatten(1, (*parameter.shape,) or (1,)).reshape(shape)
             self.state[parameter] = state

@@ -1,4 +1,4 @@
-"""What the three methods learn towards, by hand: gamma .1 keeps the digits readable; a 9 must never show in a result."""
+"""What the three methods learn towards, by hand: gamma .1 keeps digits readable; a 999 must never show in a result."""
 
 import numpy as np
 import pytest
