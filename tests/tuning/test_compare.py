@@ -185,6 +185,14 @@ def test_what_does_not_fit_is_refused_before_anything_starts(fake, tmp_path, alg
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_file_in_the_place_of_the_runs_is_refused(fake, tmp_path):
+    (tmp_path / "runs").write_text("precious")
+    with pytest.raises(UsageError, match="runs cannot hold runs"):
+        run_fake(fake, tmp_path, algos=["ppo"], seeds=1)
+    assert not fake.launched
+    assert (tmp_path / "runs").read_text() == "precious"
+
+
 def test_unequal_budgets_are_said(tmp_path):
     planned = compare.plan(["a3c", "a2c"], ["CartPole-v1"], [0], runs_dir=tmp_path)
     (note,) = jobs.budget_notes(planned)

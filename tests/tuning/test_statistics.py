@@ -235,6 +235,27 @@ def test_improvement_of_clearly_separated_runs_is_certain_and_of_single_runs_unk
     assert math.isnan(statistics.probability_of_improvement([np.nan], [1.0]))
 
 
+def test_point_estimates_and_intervals_agree_with_rliable():
+    """Numbers of rliable 1.2 (Agarwal et al.) with pandas 2 for the same scores; it draws other resamples."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(1, 0.5, (10, 4)).T, rng.normal(0.8, 0.5, (7, 4)).T  # [environments, runs]
+    expected = {
+        statistics.iqm: (0.96036566, 0.84018, 1.08925),
+        statistics.mean: (0.96977785, 0.85191, 1.08409),
+        statistics.optimality_gap: (0.17151133, 0.10471, 0.24852),
+    }
+    for statistic, (estimate, low, high) in expected.items():
+
+        def pooled(strata, statistic=statistic):
+            return statistic(*statistics.pool(strata))
+
+        assert pooled(x) == pytest.approx(estimate, abs=1e-8)
+        assert statistics.stratified_interval(x, pooled)[:2] == pytest.approx((low, high), abs=0.01)
+    pairs = list(zip(x, y, strict=True))
+    assert statistics.average_probability_of_improvement(pairs) == pytest.approx(0.48214286)
+    assert statistics.improvement_interval(pairs)[:2] == pytest.approx((0.32857, 0.62857), abs=0.02)
+
+
 # ---------------------------------------------------------------- curves
 
 

@@ -95,6 +95,10 @@ def compare(
     kept = [Outcome(job, "finished", run) for job in planned if (run := job.finished())]
     done = {outcome.job.label for outcome in kept}
     missing = [job for job in planned if job.label not in done]
+    try:
+        runs_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{runs_dir} cannot hold runs ({error.strerror}); give another --runs-dir") from error
     cores = available_cores()
     with display(missing) as watcher:
         trained = run_jobs(missing, watcher, cores=cores, at_once=jobs, command=launcher)
