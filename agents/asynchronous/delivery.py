@@ -81,7 +81,9 @@ class Delivery:
             model.num_timesteps += event.timesteps
             if self._has_callback:
                 infos = [{"episode": record} for record, _ in event.episodes if record is not None]
-                self.callback.update_locals({"infos": infos, "total_timesteps": self._total_timesteps})
+                self.callback.update_locals(
+                    {"infos": infos, "total_timesteps": self._total_timesteps, "statistics": event.statistics}
+                )
                 self.callback.on_rollout_start()
                 self.callback.on_rollout_end()
         self._count_episodes(event)

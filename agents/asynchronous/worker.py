@@ -107,6 +107,7 @@ class Worker:
         self.segment = segment
         self.learner = learner
         self._normalization = normalization
+        self._lag: int | None = None
         self._inside = seconds_between_events == 0.0
         self._seconds_between_events = 0.0 if task.every_step else seconds_between_events
 
@@ -130,6 +131,8 @@ class Worker:
             if not granted:
                 break
             segment.begin()
+            # one segment an event is looked at: summing everybody's counters costs a percent of a segment
+            updates_at_pull = budget.updates if self._lag is None else -1
             self.store.pull(learner.parameters)
             step = task.steps_before + budget.reserved - granted * n_envs
             learner.begin(step, min(1.0, step / task.total_steps))
@@ -153,6 +156,8 @@ class Worker:
                 pending = Progress(self.index, 0, 0)
                 if budget.stopped:
                     return
+            if updates_at_pull >= 0:
+                self._lag = budget.updates - updates_at_pull
             self.store.push(gradient, self._learning_rate())
             budget.count_update(self.index)
         if pending.segments:
@@ -187,7 +192,13 @@ class Worker:
         if self.stepper.episodes:
             event.episodes = list(self.stepper.episodes)
             self.stepper.episodes.clear()
-        event.statistics = self.learner.statistics if self._inside else self.learner.statistics()
+        if self._inside:
+            event.statistics = self.learner.statistics
+        else:
+            event.statistics = self.learner.statistics()
+            if self._lag is not None:
+                event.statistics["policy_lag"] = float(self._lag)
+                self._lag = None
         if infos is not None:
             event.steps = self._steps(infos)
         return event

@@ -1,0 +1,1 @@
+"""Measurements and reproductions, each one command; their tables are under docs/results."""

@@ -1,0 +1,139 @@
+"""The classic public recipe for A3C, with its defects corrected, as a yardstick.
+
+What most public PyTorch implementations do: a torch forward pass with a graph for every step, the loss summed up in
+Python, one optimizer whose state lies in shared memory, gradients copied into the shared model. Corrected here:
+gradients are cleared in place (since torch 2.0 ``zero_grad`` would drop them), the optimizer's state exists before the
+processes start, truncation bootstraps, one thread a process.
+"""
+
+import time
+
+import numpy as np
+import torch as th
+import torch.multiprocessing as mp
+from torch import nn
+
+from benchmarks.environments import make_env
+
+
+class ActorCritic(nn.Module):
+    """Two perceptrons of 64 x 64, as SB3's MlpPolicy has."""
+
+    def __init__(self, n_inputs: int, n_outputs: int, continuous: bool) -> None:
+        super().__init__()
+        self.actor = nn.Sequential(nn.Linear(n_inputs, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh())
+        self.head = nn.Linear(64, n_outputs)
+        self.critic = nn.Sequential(nn.Linear(n_inputs, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1))
+        self.log_std = nn.Parameter(th.zeros(n_outputs)) if continuous else None
+
+    def forward(self, observation: th.Tensor) -> tuple[th.distributions.Distribution, th.Tensor]:
+        """The policy and the value of one observation."""
+        outputs = self.head(self.actor(observation))
+        policy: th.distributions.Distribution
+        if self.log_std is None:
+            policy = th.distributions.Categorical(logits=outputs)
+        else:
+            policy = th.distributions.Independent(th.distributions.Normal(outputs, self.log_std.exp()), 1)
+        return policy, self.critic(observation)
+
+
+class SharedAdam(th.optim.Adam):
+    """Adam whose averages and step count exist from the start and lie in shared memory."""
+
+    def __init__(self, model: nn.Module, lr: float) -> None:
+        super().__init__(model.parameters(), lr=lr)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                self.state[parameter] = {
+                    "step": th.zeros(()).share_memory_(),
+                    "exp_avg": th.zeros_like(parameter).share_memory_(),
+                    "exp_avg_sq": th.zeros_like(parameter).share_memory_(),
+                }
+
+
+def _worker(
+    index: int,
+    env_id: str,
+    shared: ActorCritic,
+    optimizer: SharedAdam,
+    steps: "mp.Value",
+    stop: "mp.Event",
+    n_steps: int,
+) -> None:
+    th.set_num_threads(1)
+    th.manual_seed(index)
+    env = make_env(env_id)
+    local = _model(env)
+    for parameter, own in zip(shared.parameters(), local.parameters(), strict=True):
+        own.grad = th.zeros_like(own)
+        parameter.grad = own.grad
+    observation, _ = env.reset(seed=index)
+    discrete = local.log_std is None
+    while not stop.is_set():
+        local.load_state_dict(shared.state_dict())
+        rewards, values, log_probs, entropies = [], [], [], []
+        ended = truncated = False
+        for _ in range(n_steps):
+            policy, value = local(th.as_tensor(observation, dtype=th.float32))
+            action = policy.sample()
+            given = int(action) if discrete else np.clip(action.numpy(), env.action_space.low, env.action_space.high)
+            observation, reward, terminated, truncated, _ = env.step(given)
+            rewards.append(float(reward))
+            values.append(value)
+            log_probs.append(policy.log_prob(action))
+            entropies.append(policy.entropy())
+            ended = terminated or truncated
+            if ended:
+                break
+        following = 0.0
+        if not ended or (truncated and not terminated):
+            with th.no_grad():
+                following = float(local(th.as_tensor(observation, dtype=th.float32))[1])
+        if ended:
+            observation, _ = env.reset()
+        loss = th.zeros(())
+        for t in reversed(range(len(rewards))):
+            following = rewards[t] + 0.99 * following
+            advantage = following - values[t]
+            loss = loss - advantage.detach() * log_probs[t] - 0.01 * entropies[t] + 0.5 * advantage.pow(2)
+        for own in local.parameters():
+            own.grad.zero_()
+        loss.sum().backward()
+        nn.utils.clip_grad_norm_(local.parameters(), 40.0)
+        optimizer.step()
+        with steps.get_lock():
+            steps.value += len(rewards)
+
+
+def _model(env) -> ActorCritic:
+    continuous = hasattr(env.action_space, "low")
+    n_outputs = env.action_space.shape[0] if continuous else int(env.action_space.n)
+    return ActorCritic(int(np.prod(env.observation_space.shape)), n_outputs, continuous)
+
+
+def measure(env_id: str, seconds: float, n_workers: int, n_steps: int) -> tuple[int, float]:
+    """Train for a while.
+
+    Returns:
+        environment steps, and the seconds that they took once every worker was running.
+    """
+    context = mp.get_context("forkserver")
+    shared = _model(make_env(env_id))
+    shared.share_memory()
+    optimizer = SharedAdam(shared, lr=1e-3)
+    steps, stop = context.Value("q", 0), context.Event()
+    workers = [
+        context.Process(target=_worker, args=(i, env_id, shared, optimizer, steps, stop, n_steps))
+        for i in range(n_workers)
+    ]
+    for worker in workers:
+        worker.start()
+    while steps.value < 200 * n_workers:
+        time.sleep(0.01)
+    before, start = steps.value, time.perf_counter()
+    time.sleep(seconds)
+    taken, elapsed = steps.value - before, time.perf_counter() - start
+    stop.set()
+    for worker in workers:
+        worker.join()
+    return taken, elapsed

@@ -1,0 +1,37 @@
+"""What every committed table says about itself: the command, the versions, the class of machine."""
+
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+RESULTS = Path(__file__).parent.parent / "docs" / "results"
+
+
+def provenance(command: str) -> str:
+    """A paragraph for below a table."""
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "stable_baselines3", "gymnasium", "numpy"))
+    return (
+        f"Command: `{command}`. Python {platform.python_version()}, {versions}. Machine: {_processor()}, "
+        f"{len(os.sched_getaffinity(0))} cores, {platform.system()}; one thread a process."
+    )
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.machine()
+
+
+def write(name: str, text: str) -> Path:
+    """Write a file of results, whole or not at all."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / name
+    temporary = path.with_suffix(".part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+    print(f"Written: {os.path.relpath(path)}", file=sys.stderr)
+    return path
