@@ -123,7 +123,8 @@ class Supervisor:
             if not self._open:
                 return
             self._receive(self._watch.seconds_to_look_again())
-            if not self._backlog and (stuck := self._watch.stuck()) is not None:
+            # others may go on sending; a full pipe is no silence
+            if (stuck := self._watch.stuck()) is not None and not self._pipes[stuck].poll():
                 raise WorkerTimeoutError(
                     f"Worker {stuck} of {len(self._processes)} (process {self._processes[stuck].pid}) gave no sign of "
                     f"life for worker_timeout={self._timeout} s; its environment's step() or reset() does not return. "

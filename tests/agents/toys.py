@@ -1,5 +1,6 @@
 """Small environments for tests. Workers import this module by name, so it imports nothing heavy."""
 
+import copy
 import os
 import threading
 import time
@@ -20,7 +21,8 @@ class RandomEnv(gym.Env):
         terminate: float = 0.1,
         truncate: float = 0.1,
     ) -> None:
-        self.observation_space = observation_space
+        # its own, because a space draws from a generator of its own
+        self.observation_space = copy.deepcopy(observation_space)
         self.action_space = action_space
         self._ends = (terminate, truncate)
 

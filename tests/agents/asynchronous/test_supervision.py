@@ -1,0 +1,282 @@
+"""Whatever happens in a worker, a callback or at the keyboard: an error with its cause, soon, and nothing left."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from stable_baselines3.common.callbacks import BaseCallback
+
+import agents
+from agents.asynchronous import processes
+from agents.asynchronous.errors import NonFiniteGradientError, RemoteTraceback, WorkerError, WorkerTimeoutError
+from tests.agents.toys import Counter, Misbehaving, ToyError
+
+ENDLESS = 10**9
+WORKERS = pytest.mark.parametrize("n_workers", [1, 2])
+
+
+class AfterFirstSegments(BaseCallback):
+    """Does something once, when a few events have come; looks at no single step."""
+
+    per_step = False
+
+    def __init__(self, act: Callable[[], Any]) -> None:
+        super().__init__()
+        self.act: Callable[[], Any] | None = act
+        self.events = 0
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self.events += 1
+        if self.act is not None and self.events == 3:
+            act, self.act = self.act, None
+            act()
+
+
+def later(act: Callable[[], Any]) -> Callable[[], Any]:
+    """From another thread, when the calling process waits for its workers."""
+    return lambda: threading.Timer(0.2, act).start()
+
+
+def workers() -> list[Any]:
+    return [child for child in multiprocessing.active_children() if child.name.startswith("actorzoo-worker")]
+
+
+def shared_memory() -> set[str]:
+    return {name for name in os.listdir("/dev/shm") if str(os.getpid()) in name}
+
+
+@contextlib.contextmanager
+def leaving_nothing_and_a_usable_model(model: Any) -> Iterator[None]:
+    memory = shared_memory()
+    yield
+    assert workers() == []
+    assert shared_memory() == memory
+    theta = np.concatenate([p.detach().numpy().ravel() for p in model.policy.parameters()])
+    assert np.isfinite(theta).all()
+    model.predict(np.zeros(model.observation_space.shape, dtype=np.float32))
+    model.set_env(Counter())
+    steps = model.num_timesteps
+    assert model.learn(30, reset_num_timesteps=False).num_timesteps == steps + 30
+
+
+def misbehaving(tmp_path: Path, what: str, when: int = 20, **arguments: Any) -> Any:
+    env = Misbehaving(str(tmp_path / "once"), when, what)
+    return agents.A3C("MlpPolicy", env, **{"n_workers": 2, "seed": 0, **arguments})
+
+
+@WORKERS
+def test_an_environments_exception_reaches_the_caller_with_its_type_and_traceback(
+    tmp_path: Path, n_workers: int
+) -> None:
+    model = misbehaving(tmp_path, "raise", n_workers=n_workers)
+    with leaving_nothing_and_a_usable_model(model):
+        with pytest.raises(ToyError, match="the goblin ate step") as caught:
+            model.learn(ENDLESS)
+        assert caught.value.step == 20  # the exception itself, not a copy of its text
+        if n_workers == 2:
+            cause = caught.value.__cause__
+            assert isinstance(cause, RemoteTraceback)
+            assert "of 2:" in str(cause)
+            assert "in _misbehave" in str(cause)
+            assert 'raise ToyError("the goblin ate step"' in str(cause)
+    assert model.num_timesteps >= 30
+
+
+def test_an_exception_that_cannot_be_sent_still_tells_its_story(tmp_path: Path) -> None:
+    model = misbehaving(tmp_path, "raise-unpicklable")
+    with leaving_nothing_and_a_usable_model(model):
+        with pytest.raises(WorkerError, match=r"Worker \d raised an exception; its traceback is above") as caught:
+            model.learn(ENDLESS)
+        assert "UnpicklableError: not to be sent" in str(caught.value.__cause__)
+        assert "could not be sent" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("kill", r"Worker \d of 2 \(process \d+\) was killed by SIGKILL.*memory runs out"),
+        ("exit", r"Worker \d of 2 \(process \d+\) ended with exit code 3"),
+    ],
+)
+def test_a_worker_that_ends_without_a_word_is_an_error(tmp_path: Path, what: str, message: str) -> None:
+    model = misbehaving(tmp_path, what)
+    with leaving_nothing_and_a_usable_model(model), pytest.raises(WorkerError, match=message):
+        model.learn(ENDLESS)
+
+
+@pytest.mark.parametrize("per_step", [False, True])
+def test_kill_from_outside_ends_learn_within_seconds(per_step: bool) -> None:
+    model = agents.A3C("MlpPolicy", Counter, n_workers=2)
+    killed: list[float] = []
+
+    def kill() -> None:
+        killed.append(time.monotonic())
+        os.kill(workers()[1].pid, signal.SIGKILL)
+
+    callback = AfterFirstSegments(later(kill))
+    callback.per_step = per_step
+    with leaving_nothing_and_a_usable_model(model):
+        with pytest.raises(WorkerError, match="was killed by SIGKILL"):
+            model.learn(ENDLESS, callback=callback)
+        assert time.monotonic() - killed[0] < 5  # what the documentation promises; it takes a tenth of a second
+
+
+def test_an_error_while_the_environment_is_made_is_the_callers(tmp_path: Path) -> None:
+    once = tmp_path / "made-in-the-caller"
+
+    def make() -> gym.Env:
+        if once.exists():
+            raise ToyError("no more environments", 1)
+        once.touch()
+        return Counter()
+
+    model = agents.A3C("MlpPolicy", make, n_workers=2)
+    with leaving_nothing_and_a_usable_model(model), pytest.raises(ToyError, match="no more environments"):
+        model.learn(ENDLESS)
+
+
+@pytest.mark.parametrize("way", ["thread", "callback"])
+@WORKERS
+def test_ctrl_c_propagates_and_the_model_keeps_what_was_learned(n_workers: int, way: str) -> None:
+    model = agents.A3C("MlpPolicy", Counter, n_workers=n_workers, seed=0)
+    before = model._flat.vector.clone()
+
+    def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with leaving_nothing_and_a_usable_model(model):
+        with pytest.raises(KeyboardInterrupt):
+            model.learn(ENDLESS, callback=AfterFirstSegments(interrupt if way == "callback" else later(interrupt)))
+        assert (model._flat.vector != before).any()
+        assert 0 < model.num_timesteps < ENDLESS
+        assert model._n_updates > 0
+
+
+@WORKERS
+@pytest.mark.parametrize("where", ["_on_training_start", "_on_rollout_start", "_on_step", "_on_rollout_end"])
+def test_a_callbacks_exception_ends_learn(n_workers: int, where: str) -> None:
+    class Failing(BaseCallback):
+        def _on_step(self) -> bool:
+            return True
+
+    def fail(*_: Any) -> None:
+        raise ToyError("callback", 0)
+
+    callback = Failing()
+    setattr(callback, where, fail)
+    model = agents.A3C("MlpPolicy", Counter, n_workers=n_workers)
+    with leaving_nothing_and_a_usable_model(model), pytest.raises(ToyError, match="callback"):
+        model.learn(ENDLESS, callback=callback)
+
+
+@WORKERS
+def test_a_callback_that_answers_false_stops_the_workers(n_workers: int) -> None:
+    model = agents.A3C("MlpPolicy", Counter, n_workers=n_workers)
+    calls: list[int] = []
+
+    def stop_at_33(found: dict[str, Any], _: Any) -> bool:
+        calls.append(model.num_timesteps)
+        return model.num_timesteps < 33
+
+    with leaving_nothing_and_a_usable_model(model):
+        model.learn(ENDLESS, callback=stop_at_33)
+        assert calls == list(range(1, 34))  # and no step was delivered after it
+        assert 33 <= model.num_timesteps < ENDLESS
+
+
+def test_a_worker_stuck_in_its_environment_is_an_error_where_a_timeout_is_set(tmp_path: Path) -> None:
+    model = misbehaving(tmp_path, "sleep", worker_timeout=0.5)
+    with (
+        leaving_nothing_and_a_usable_model(model),
+        pytest.raises(WorkerTimeoutError, match=r"Worker \d of 2 .* worker_timeout=0.5 s; its environment's step\(\)"),
+    ):
+        model.learn(ENDLESS)
+
+
+class Slow(Counter):
+    """Needs longer for its first step than for all others together."""
+
+    def step(self, action: Any) -> Any:
+        if self.episode == 1 and self.steps == 0:
+            time.sleep(0.7)
+        return super().step(action)
+
+
+def test_the_timeout_is_for_silence_not_for_the_whole_run() -> None:
+    model = agents.A3C("MlpPolicy", Slow, n_workers=2, worker_timeout=1.5)
+    started = time.monotonic()
+
+    def hold(*_: Any) -> bool:
+        # a slow callback keeps the workers waiting on their pipes: they are not stuck
+        if not held:
+            held.append(1)
+            time.sleep(2.0)
+        return True
+
+    held: list[int] = []
+    model.learn(3000, callback=hold)
+    assert time.monotonic() - started > 1.5
+    assert model.num_timesteps == 3000
+
+
+def test_a_worker_stuck_at_shutdown_is_ended(tmp_path: Path) -> None:
+    def fail() -> None:
+        while not (tmp_path / "once").exists():
+            time.sleep(0.01)
+        raise ToyError("while a worker sleeps", 0)
+
+    model = misbehaving(tmp_path, "sleep", when=10)
+    with leaving_nothing_and_a_usable_model(model), pytest.raises(ToyError, match="while a worker sleeps"):
+        model.learn(ENDLESS, callback=AfterFirstSegments(fail))
+
+
+@WORKERS
+def test_a_gradient_that_is_not_finite_is_refused_with_worker_and_step(tmp_path: Path, n_workers: int) -> None:
+    model = misbehaving(tmp_path, "nan", n_workers=n_workers)
+    with (
+        leaving_nothing_and_a_usable_model(model),
+        pytest.raises(NonFiniteGradientError, match=r"Worker \d computed a gradient of norm nan at global step \d+"),
+    ):
+        model.learn(ENDLESS)
+
+
+def test_the_next_learn_works_when_the_worker_server_was_killed() -> None:
+    model = agents.A3C("MlpPolicy", Counter, n_workers=2)
+    model.learn(20)
+    os.kill(processes._server._forkserver_pid, signal.SIGKILL)
+    time.sleep(0.2)
+    assert model.learn(20).num_timesteps == 20
+
+
+def test_learn_call_after_learn_call_leaks_nothing() -> None:
+    model = agents.A3C("MlpPolicy", Counter, n_workers=2)
+    counts = []
+    for _ in range(20):
+        model.learn(10)
+        counts.append((len(os.listdir("/proc/self/fd")), threading.active_count(), len(workers())))
+    assert set(counts[3:]) == {counts[-1]}
+
+
+def test_a_model_can_learn_while_another_threads_model_learns() -> None:
+    done: list[int] = []
+
+    def train() -> None:
+        done.append(agents.A3C("MlpPolicy", Counter, n_workers=2).learn(200).num_timesteps)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    train()
+    thread.join(60)
+    assert done == [200, 200]
