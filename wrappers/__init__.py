@@ -5,8 +5,11 @@ from wrappers.normalize_image import NormalizeImage
 from wrappers.normalize_observation import NormalizeObservation
 from wrappers.normalize_reward import NormalizeReward
 from wrappers.running_statistics import RunningStatistics
+from wrappers.statistics_exchange import StatisticsExchange
+from wrappers.vec_normalize import VecNormalize
 from wrappers.vec_normalize_action import VecNormalizeAction
 from wrappers.vec_normalize_arrays import frozen_from_arrays, statistics_to_arrays, vec_normalize_from_arrays
+from wrappers.vec_normalize_layout import source_space
 
 __all__ = [
     "NormalizeAction",
@@ -14,8 +17,11 @@ __all__ = [
     "NormalizeObservation",
     "NormalizeReward",
     "RunningStatistics",
+    "StatisticsExchange",
+    "VecNormalize",
     "VecNormalizeAction",
     "frozen_from_arrays",
+    "source_space",
     "statistics_to_arrays",
     "vec_normalize_from_arrays",
 ]

@@ -28,7 +28,7 @@ class NormalizeObservation(LearningWrapper):
         epsilon: added to a running variance.
         clip: largest absolute value that the rule `running` lets out; `float("inf")` clips nothing.
         decay: factor by which running statistics weigh older observations less with each new one.
-        warmup: observations to be seen before running statistics are used.
+        warmup: observations to be seen before running statistics are used; until then they are only clipped.
         training: whether running statistics learn.
 
     Raises:

@@ -32,7 +32,7 @@ class NormalizeReward(LearningWrapper):
         epsilon: added to a variance.
         clip: largest absolute value that comes out; `float("inf")` clips nothing.
         decay: factor by which older rewards weigh less with each new one.
-        warmup: rewards to be seen before they are scaled.
+        warmup: rewards to be seen before they are scaled; until then they are only clipped.
         training: whether the measure learns.
 
     Attributes:

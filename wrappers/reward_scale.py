@@ -56,6 +56,7 @@ class RewardScale:
             raise ValueError(f"gamma={gamma}, but it must lie in [0, 1]; for 99 % write 0.99.")
         self.by = by
         self.gamma = gamma
+        self._gamma = np.array(gamma)  # without dimensions: NumPy converts a Python float anew in every operation
         self.statistics = RunningStatistics(prior_count=prior_count, decay=decay, warmup=warmup, name="reward")
         self.largest = 0.0
 
@@ -70,8 +71,12 @@ class RewardScale:
             ValueError: a number is not finite.
         """
         if self.by == "return":
-            sums *= self.gamma
-            sums += rewards
+            if len(sums) == 1:  # Python's floats beat arrays of one number
+                sums[0] = float(sums[0]) * self.gamma + float(rewards[0])
+            else:
+                self._gamma[()] = self.gamma
+                sums *= self._gamma
+                sums += rewards
             self.statistics.update(sums)
             return
         self.statistics.update(rewards)

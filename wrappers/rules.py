@@ -181,7 +181,7 @@ def _build_bounds(space: spaces.Box, low: Any, high: Any, name: str) -> Bounds:
         )
     if not (bounds[0] <= bounds[1]).all():
         raise ValueError(f"{name}: low {bounds[0].tolist()} lies above high {bounds[1].tolist()}; exchange them.")
-    return Bounds(name, space, *bounds)
+    return Bounds(name, space, *bounds, given=not (low is None and high is None))
 
 
 def _largest(box: spaces.Box) -> float:

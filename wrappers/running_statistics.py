@@ -18,13 +18,12 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 from wrappers.delta_recorder import DeltaRecorder
 from wrappers.refusals import refuse_numbers, refuse_shape
-
-Float64Array = NDArray[np.float64]
+from wrappers.work_arrays import Float64Array, WorkArrays
 
 # Rows handled at once: bounds the memory of a large batch and keeps its plain sums short, so that their rounding stays
 # far below the 1e-12 promised.
@@ -32,19 +31,6 @@ BLOCK_ROWS = 1024
 
 _HEADER = 3  # count, n_samples and prior_count stand before mean and M2 in the flat form
 _WORK_SIZES = 4  # batch sizes whose work arrays are kept: environment steps, replay batches, single observations
-
-
-class _WorkArrays:
-    """Memory for batches of one size, so that a step allocates none."""
-
-    def __init__(self, n: int, size: int) -> None:
-        self.n = n
-        self.ones = np.ones(n)
-        self.line = np.empty(n)
-        self.rows = np.empty((n, size))
-        self.deviations = np.empty((n, size))
-        self.centered = np.empty((n, size))
-        self.sums = np.empty(size)
 
 
 class RunningStatistics(RunningMeanStd):
@@ -94,18 +80,25 @@ class RunningStatistics(RunningMeanStd):
         self._mean = np.zeros(self._size)
         self._m2 = np.full(self._size, self._prior_count)
         self._var = np.ones(self._size)
-        self._var_is_current = True
         self._scale = np.ones(self._size)
-        self._scale_epsilon: float | None = None
+        # Every change of the statistics has a number; what is derived remembers the one it belongs to.
+        self._version = self._var_version = 0
+        self._scale_version = -1
+        self._scale_epsilon = 0.0
         self._delta: DeltaRecorder | None = None
         self._start_work()
 
     # ---- reading -----------------------------------------------------------------------------------------------------
 
     @property
-    def count(self) -> float:  # type: ignore[override]
+    def count(self) -> float:
         """Total weight: the prior's, and one per sample (less where `decay` is below 1)."""
         return self._count
+
+    @count.setter
+    def count(self, count: float) -> None:
+        """Change the weight of what is known, as SB3's users do; mean and variance stay."""
+        self.set_moments(self.mean, self.var, count)
 
     @property
     def n_samples(self) -> int:
@@ -118,14 +111,22 @@ class RunningStatistics(RunningMeanStd):
         return self._prior_count
 
     @property
-    def mean(self) -> Float64Array:  # type: ignore[override]
-        """Mean, of the samples' shape; a read-only copy."""
+    def mean(self) -> Float64Array:
+        """Mean, of the samples' shape; a read-only copy, replaced by assignment."""
         return self._public(self._mean)
 
+    @mean.setter
+    def mean(self, mean: ArrayLike) -> None:
+        self.set_moments(mean, self.var, self._count, n_samples=self._n_samples, prior_count=self._prior_count)
+
     @property
-    def var(self) -> Float64Array:  # type: ignore[override]
-        """Population variance M2 / count, of the samples' shape; a read-only copy."""
+    def var(self) -> Float64Array:
+        """Population variance M2 / count, of the samples' shape; a read-only copy, replaced by assignment."""
         return self._public(self._current_var())
+
+    @var.setter
+    def var(self, var: ArrayLike) -> None:
+        self.set_moments(self.mean, var, self._count, n_samples=self._n_samples, prior_count=self._prior_count)
 
     @property
     def m2(self) -> Float64Array:
@@ -139,19 +140,20 @@ class RunningStatistics(RunningMeanStd):
 
     def scale(self, epsilon: float) -> Float64Array:
         """sqrt(var + epsilon), flat; ones during the warm-up. Valid, and not to be changed, until the next update."""
-        if self._var_is_current and epsilon == self._scale_epsilon:
+        if self._scale_version == self._version and epsilon == self._scale_epsilon:
             return self._scale
+        var, scale = self._current_var(), self._scale
         if self._n_samples < self.warmup:
-            self._scale.fill(1.0)
+            scale.fill(1.0)
         elif self._size == 1:
-            self._scale[0] = math.sqrt(float(self._current_var()[0]) + epsilon)
+            scale[0] = math.sqrt(float(var[0]) + epsilon)
         else:
-            var = self._current_var()
-            self._operand[()] = epsilon
-            np.add(var, self._operand, out=self._scale)
-            np.sqrt(self._scale, out=self._scale)
-        self._scale_epsilon = epsilon
-        return self._scale
+            self._epsilon[()] = epsilon
+            np.add(var, self._epsilon, out=scale)
+            np.sqrt(scale, out=scale)
+        self._scale_version, self._scale_epsilon = self._version, epsilon
+        self._work.scale_version = -1
+        return scale
 
     def center(self, batch: np.ndarray) -> Float64Array:
         """Distances from the mean, as rows [n, size]; valid until the next call of any method with a batch.
@@ -163,11 +165,33 @@ class RunningStatistics(RunningMeanStd):
             ValueError: the shape does not fit, or a number is not finite.
         """
         work = self._load(batch)
-        deviations = np.subtract(work.rows, self._mean, out=work.deviations)
-        sums = work.ones.dot(deviations, out=work.sums)
+        deviations = np.subtract(work.rows, work.mean, out=work.deviations)
+        sums = work.first if work.n == 1 else work.ones.dot(deviations, out=work.sums)
         if not math.isfinite(sums.dot(sums)):
             refuse_numbers(self.name, batch)
         return deviations if self._n_samples >= self.warmup else work.rows
+
+    def standardize(self, batch: np.ndarray, epsilon: float, *, update: bool) -> Float64Array:
+        """(batch - mean) / sqrt(var + epsilon), as rows; valid until the next call of any method with a batch.
+
+        Args:
+            batch: [n, *shape]; with `update` up to about a thousand samples.
+            epsilon: added to the variance.
+            update: whether to take in the batch first.
+
+        Returns:
+            [n, size]; during the warm-up the batch as it is.
+
+        Raises:
+            ValueError: the shape does not fit, or a number is not finite; the statistics are then unchanged.
+            RuntimeError: `update` is asked for, but the statistics are frozen.
+        """
+        centered = self.update_and_center(batch) if update else self.center(batch)
+        scale, work = self.scale(epsilon), self._work
+        if work.tiled and work.scale_version != self._version:
+            work.tile_scale(scale, self._version)
+        centered /= work.scale
+        return centered
 
     # ---- learning ----------------------------------------------------------------------------------------------------
 
@@ -182,11 +206,11 @@ class RunningStatistics(RunningMeanStd):
             RuntimeError: the statistics are frozen.
         """
         n = len(arr)
+        if self._size == 1 and 0 < n <= self._count and n <= BLOCK_ROWS and self.decay == 1.0:
+            self._update_single_number(arr)
+            return
         if n <= BLOCK_ROWS:
-            if self._size == 1 and 0 < n <= self._count and self.decay == 1.0:
-                self._update_single_number(arr)
-            else:
-                self.update_and_center(arr)
+            self.update_and_center(arr)
             return
         # All blocks are looked at before the first is taken in, so that a refusal leaves the statistics unchanged.
         blocks = [arr[start : start + BLOCK_ROWS] for start in range(0, n, BLOCK_ROWS)]
@@ -214,14 +238,14 @@ class RunningStatistics(RunningMeanStd):
         n, rows, deviations, sums = work.n, work.rows, work.deviations, work.sums
         if n == 0:
             return rows
-        mean, known = self._mean, self._count
+        known = self._count
         # The first sample stands for the mean while there is none: the deviations of a constant are then exactly 0.
-        np.subtract(rows, mean if known else rows[0], out=deviations)
-        work.ones.dot(deviations, out=sums)
-        if not math.isfinite(sums.dot(sums)):  # one number tells for all: nan and inf survive sums and squares
+        np.subtract(rows, work.mean if known else rows[0], out=deviations)
+        total = work.first if n == 1 else work.ones.dot(deviations, out=sums)
+        if not math.isfinite(total.dot(total)):  # one number tells for all: nan and inf survive sums and squares
             refuse_numbers(self.name, batch)
         if not known:
-            mean[:] = rows[0]
+            self._mean[:] = rows[0]
         if self._delta is not None:
             self._delta.add(rows)
         if self.decay != 1.0:
@@ -229,14 +253,15 @@ class RunningStatistics(RunningMeanStd):
             known = self._count
         self._count = known + n
         self._n_samples += n
-        self._var_is_current = False
-        # A zero-dimensional array: NumPy converts a Python float anew in every operation.
+        self._version += 1
         self._operand[()] = self._count
-        np.divide(sums, self._operand, out=sums)
-        mean += sums
-        centered = np.subtract(rows, mean, out=work.centered)
+        np.divide(total, self._operand, out=sums)
+        self._mean += sums
+        if work.tiled:
+            work.tile_mean(self._mean, self._version)
+        centered = np.subtract(rows, work.mean, out=work.centered)
         np.multiply(deviations, centered, out=deviations)
-        self._m2 += work.ones.dot(deviations, out=sums)
+        self._m2 += work.first if n == 1 else work.ones.dot(deviations, out=sums)
         if known < n:  # later the sum above is positive whatever the rounding
             np.maximum(self._m2, 0.0, out=self._m2)
         return centered if self._n_samples >= self.warmup else rows
@@ -319,8 +344,9 @@ class RunningStatistics(RunningMeanStd):
         self._mean[:] = flat_mean
         self._var[:] = flat_var
         np.multiply(flat_var, count, out=self._m2)
+        self._version += 1
         # The variance stays as given to the last bit: M2 / count need not give it back.
-        self._var_is_current, self._scale_epsilon = True, None
+        self._var_version = self._version
 
     # ---- deltas of workers -------------------------------------------------------------------------------------------
 
@@ -354,7 +380,7 @@ class RunningStatistics(RunningMeanStd):
             raise ValueError(f"{self.name}: the base has shape {base.shape}, but these statistics have {self.shape}.")
         self._count, self._n_samples, self._prior_count = base._count, base._n_samples, base._prior_count
         self._mean[:], self._m2[:] = base._mean, base._m2
-        self._var_is_current = False
+        self._version += 1
         if self._delta is not None and self._delta.n_samples:
             self.merge(self._delta.statistics())
 
@@ -394,7 +420,7 @@ class RunningStatistics(RunningMeanStd):
         self._count, self._n_samples, self._prior_count = float(flat[0]), round(float(flat[1])), float(flat[2])
         self._mean[:] = flat[_HEADER : _HEADER + self._size]
         self._m2[:] = flat[_HEADER + self._size :]
-        self._var_is_current = False
+        self._version += 1
         return self
 
     @classmethod
@@ -455,11 +481,11 @@ class RunningStatistics(RunningMeanStd):
         other = RunningStatistics(self.shape, decay=self.decay, warmup=self.warmup, name=self.name)
         other.load_flat(self.to_flat())
         other._var[:] = self._current_var()
-        other._var_is_current = True
+        other._var_version = other._version
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        work = {"_work", "_other_work", "_operand"}
+        work = {"_work", "_other_work", "_operand", "_epsilon"}
         return {name: value for name, value in self.__dict__.items() if name not in work}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -472,26 +498,30 @@ class RunningStatistics(RunningMeanStd):
     # ---- inside ------------------------------------------------------------------------------------------------------
 
     def _start_work(self) -> None:
-        self._work = _WorkArrays(1, self._size)
-        self._other_work: dict[int, _WorkArrays] = {}
-        self._operand = np.array(1.0)
+        self._work = WorkArrays(1, self._mean, self._scale)
+        self._other_work: dict[int, WorkArrays] = {}
+        # Arrays without dimensions: NumPy converts a Python float anew in every operation.
+        self._operand, self._epsilon = np.array(1.0), np.array(0.0)
 
-    def _work_for(self, n: int) -> _WorkArrays:
-        if self._work.n != n:
-            if len(self._other_work) >= _WORK_SIZES:
-                self._other_work.clear()
-            self._other_work[self._work.n] = self._work
-            self._work = self._other_work.pop(n) if n in self._other_work else _WorkArrays(n, self._size)
-        return self._work
+    def _change_work(self, n: int) -> None:
+        if len(self._other_work) >= _WORK_SIZES:
+            self._other_work.clear()
+        self._other_work[self._work.n] = self._work
+        self._work = self._other_work.pop(n) if n in self._other_work else WorkArrays(n, self._mean, self._scale)
+        self._work.scale_version = -1
 
-    def _load(self, batch: np.ndarray) -> _WorkArrays:
-        """Copy a batch into float64 rows."""
+    def _load(self, batch: np.ndarray) -> WorkArrays:
+        """Copy a batch into float64 rows, and have the mean ready beside them."""
         if batch.shape[1:] != self.shape:
             refuse_shape(self.name, batch, self.shape)
         n = batch.shape[0]
-        work = self._work if self._work.n == n else self._work_for(n)
+        if self._work.n != n:
+            self._change_work(n)
+        work = self._work
         # Assignment converts four times faster than an operation on mixed types.
         work.rows[...] = batch if batch.ndim == 2 else batch.reshape(n, self._size)
+        if work.tiled and work.mean_version != self._version:
+            work.tile_mean(self._mean, self._version)
         return work
 
     def _update_single_number(self, batch: np.ndarray) -> None:
@@ -506,17 +536,23 @@ class RunningStatistics(RunningMeanStd):
             refuse_shape(self.name, batch, self.shape)
         line = batch if batch.ndim == 1 else batch.reshape(-1)
         n = len(line)
-        work = self._work if self._work.n == n else self._work_for(n)
-        deviations = np.subtract(line, self._mean, out=work.line)
-        squares = float(deviations.dot(deviations))
+        if n == 1:
+            total = float(line[0]) - float(self._mean[0])
+            squares = total * total
+        else:
+            if self._work.n != n:
+                self._change_work(n)
+            work = self._work
+            self._operand[()] = self._mean[0]
+            np.subtract(line, self._operand, out=work.line)
+            total, squares = work.ones_and_line.dot(work.line).tolist()
         if not math.isfinite(squares):
             refuse_numbers(self.name, batch)
         if self._delta is not None:
             self._delta.add(line.reshape(n, 1))
         self._count += n
         self._n_samples += n
-        self._var_is_current = False
-        total = float(deviations.dot(work.ones))
+        self._version += 1
         step = total / self._count
         self._mean[0] += step
         self._m2[0] += squares - total * step
@@ -541,7 +577,7 @@ class RunningStatistics(RunningMeanStd):
         self._mean += delta * (count / total)
         self._m2 += m2 + delta * delta * (self._count * count / total)
         self._count = total
-        self._var_is_current = False
+        self._version += 1
 
     def _without_prior(self) -> tuple[Float64Array, Float64Array, float]:
         """Mean, M2 and count of the data alone: the merge with the prior (mean 0, variance 1), undone."""
@@ -556,13 +592,15 @@ class RunningStatistics(RunningMeanStd):
         return mean, np.maximum(m2, 0.0), count
 
     def _current_var(self) -> Float64Array:
-        if not self._var_is_current:
-            if self._count:
+        if self._var_version != self._version:
+            if not self._count:
+                self._var.fill(1.0)
+            elif self._size == 1:  # Python's floats beat arrays of one number
+                self._var[0] = float(self._m2[0]) / self._count
+            else:
                 self._operand[()] = self._count
                 np.divide(self._m2, self._operand, out=self._var)
-            else:
-                self._var.fill(1.0)
-            self._var_is_current, self._scale_epsilon = True, None
+            self._var_version = self._version
         return self._var
 
     def _new_delta(self) -> "RunningStatistics":

@@ -19,6 +19,8 @@ from wrappers.running_statistics import BLOCK_ROWS, RunningStatistics
 Arrays = Mapping[str, np.ndarray]
 AnySpace = spaces.Space[Any]
 
+_FLOAT32 = np.dtype(np.float32)
+
 # Frozen statistics work through large batches, such as those of a replay buffer, in pieces that stay in the cache.
 PIECE_FLOATS = 1 << 18
 
@@ -51,6 +53,10 @@ class Transform(ABC):
         Raises:
             ValueError: the batch does not fit (shape, numbers that are not finite, categories outside their range).
         """
+
+    def sample_shape(self, array: np.ndarray) -> tuple[int, ...]:
+        """Shape of a single sample in an array that has axes for batches before it."""
+        return self.source.shape or ()
 
     @abstractmethod
     def inverse(self, batch: np.ndarray) -> np.ndarray:
@@ -124,6 +130,7 @@ class Running(Transform):
         self.statistics = RunningStatistics(
             source.shape, prior_count=prior_count, decay=decay, warmup=warmup, name=name
         )
+        self._is_flat = len(source.shape) == 1
         self.configure(epsilon, clip)
 
     def configure(self, epsilon: float, clip: float) -> None:
@@ -134,26 +141,20 @@ class Running(Transform):
 
     def __call__(self, batch: np.ndarray, *, update: bool) -> NDArray[np.float32]:
         """Normalize a batch [n, *shape]."""
-        statistics = self.statistics
-        if not update:
-            return self._frozen(batch)
-        if len(batch) > BLOCK_ROWS:
-            statistics.update(batch)
-            return self._frozen(batch)
-        return self._finish(statistics.update_and_center(batch), batch.shape)
+        if update and len(batch) > BLOCK_ROWS:
+            self.statistics.update(batch)
+            update = False
+        if not update and batch.size > PIECE_FLOATS:
+            rows = max(1, PIECE_FLOATS // max(1, math.prod(self.statistics.shape)))
+            return np.concatenate([self._piece(batch[i : i + rows], False) for i in range(0, len(batch), rows)])
+        return self._piece(batch, update)
 
-    def _frozen(self, batch: np.ndarray) -> NDArray[np.float32]:
-        if batch.size <= PIECE_FLOATS:
-            return self._finish(self.statistics.center(batch), batch.shape)
-        rows = max(1, PIECE_FLOATS // max(1, math.prod(self.statistics.shape)))
-        return np.concatenate([self._frozen(batch[i : i + rows]) for i in range(0, len(batch), rows)])
-
-    def _finish(self, centered: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float32]:
-        np.divide(centered, self.statistics.scale(self.epsilon), out=centered)
-        np.maximum(centered, self._low, out=centered)
-        np.minimum(centered, self._high, out=centered)
-        normalized = centered.astype(np.float32)
-        return normalized if normalized.shape == shape else normalized.reshape(shape)
+    def _piece(self, batch: np.ndarray, update: bool) -> NDArray[np.float32]:
+        rows = self.statistics.standardize(batch, self.epsilon, update=update)
+        np.maximum(rows, self._low, out=rows)
+        np.minimum(rows, self._high, out=rows)
+        normalized = rows.astype(_FLOAT32)
+        return normalized if self._is_flat else normalized.reshape(batch.shape)
 
     def inverse(self, batch: np.ndarray) -> NDArray[np.float64]:
         """Times sqrt(variance + epsilon), plus the mean."""
@@ -178,14 +179,17 @@ class Bounds(Transform):
         source: a Box.
         low: of the source's shape, finite.
         high: of the source's shape, finite.
+        given: whether the bounds were given, and are not those of the source.
     """
 
     rule = "bounds"
     target_low, target_high = -1.0, 1.0
 
-    def __init__(self, name: str, source: spaces.Box, low: np.ndarray, high: np.ndarray) -> None:
+    def __init__(
+        self, name: str, source: spaces.Box, low: np.ndarray, high: np.ndarray, *, given: bool = False
+    ) -> None:
         super().__init__(name, source, spaces.Box(self.target_low, self.target_high, source.shape, np.float32))
-        self.low, self.high = low, high
+        self.low, self.high, self.given = low, high, given
         self._shape: tuple[int, ...] = source.shape
         span = (high - low) / (self.target_high - self.target_low)
         # An infinite span sends a feature that cannot vary to the middle of the target, or to its lower end.
@@ -209,8 +213,13 @@ class Bounds(Transform):
         return batch * np.where(np.isinf(self._span), 0.0, self._span) + self._origin
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """The bounds."""
-        return {"low": self.low.copy(), "high": self.high.copy()}
+        """The bounds, whether they were given, and the source's type."""
+        return {
+            "low": self.low.copy(),
+            "high": self.high.copy(),
+            "given": np.array(self.given),
+            "dtype": np.array(str(self.source.dtype)),
+        }
 
     def load_arrays(self, arrays: Arrays) -> None:
         """Make sure that the bounds are the saved ones."""
@@ -246,21 +255,22 @@ class OneHot(Transform):
 
     def __init__(self, name: str, source: spaces.Discrete | spaces.MultiDiscrete) -> None:
         if isinstance(source, spaces.Discrete):
-            self.sizes, self.start = np.array([int(source.n)]), np.array([int(source.start)])
+            self.sizes, self.start = np.array(int(source.n)), np.array(int(source.start))
         else:
-            self.sizes, self.start = source.nvec.reshape(-1), source.start.reshape(-1)
+            self.sizes, self.start = source.nvec, source.start
         self.width = int(self.sizes.sum())
-        self._offsets = np.cumsum(self.sizes) - self.sizes
+        self._sizes, self._start = self.sizes.reshape(-1), self.start.reshape(-1)
+        self._offsets = np.cumsum(self._sizes) - self._sizes
         super().__init__(name, source, spaces.Box(0, 1, (self.width,), np.float32))
 
     def __call__(self, batch: np.ndarray, *, update: bool) -> NDArray[np.float32]:
-        """Encode a batch [n, *shape]; what is encoded already comes back as it is."""
-        if np.issubdtype(batch.dtype, np.floating) and batch.shape[1:] == (self.width,):
+        """Encode a batch [n, *shape]; what is encoded already, as in buffers, comes back as it is."""
+        if self._is_encoded(batch):
             return batch.astype(np.float32)
         if batch.shape[1:] != self.source.shape:
             refuse_shape(self.name, batch, self.source.shape or ())
-        categories = batch.reshape(len(batch), len(self.sizes)).astype(np.int64) - self.start
-        if ((categories < 0) | (categories >= self.sizes)).any():
+        categories = batch.reshape(len(batch), len(self._sizes)).astype(np.int64) - self._start
+        if ((categories < 0) | (categories >= self._sizes)).any():
             raise ValueError(
                 f"{self.name}: a category outside {self.source} among {np.unique(batch)}; "
                 "correct the environment's observation space."
@@ -269,12 +279,20 @@ class OneHot(Transform):
         np.put_along_axis(encoded, categories + self._offsets, 1.0, axis=1)
         return encoded
 
+    def sample_shape(self, array: np.ndarray) -> tuple[int, ...]:
+        """Of a unit vector, or of a category."""
+        return (self.width,) if self._is_encoded(array) else super().sample_shape(array)
+
+    def _is_encoded(self, array: np.ndarray) -> bool:
+        """Categories are integers, unit vectors are not."""
+        return np.issubdtype(array.dtype, np.floating) and array.shape[-1:] == (self.width,)
+
     def inverse(self, batch: np.ndarray) -> np.ndarray:
         """Copy the encoded batch: buffers, which ask for this, hold categories encoded."""
         return np.array(batch)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """The categories."""
+        """How many categories, and the first of them; of the source's shape."""
         return {"sizes": self.sizes.copy(), "start": self.start.copy()}
 
     def load_arrays(self, arrays: Arrays) -> None:
