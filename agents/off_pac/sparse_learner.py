@@ -57,7 +57,8 @@ class SparseLearner(LinearLearner):
         trace = self._compact[env]
         row = np.array([*score, 1.0, 1.0])
         trace.accumulate(x, row, rho, self.settings.gamma * self.settings.trace_decay)
-        correlation = self._secondary.take(trace.support) @ trace.rows[:, -1]
+        # Indexed, not take(): that would first copy the whole column, which is not contiguous.
+        correlation = self._secondary[trace.support] @ trace.rows[:, -1]
         return trace, float(correlation) * self._secondary_scale
 
     def apply(self, correction: Any, sizes: StepSizes) -> None:

@@ -275,3 +275,32 @@ def test_traces_of_old_features_are_dropped_only_below_rounding():
     np.testing.assert_allclose(sparse.table, dense.table, rtol=1e-8, atol=1e-11)
     np.testing.assert_allclose(sparse.export_traces(), dense.export_traces(), rtol=1e-8, atol=1e-11)
     assert largest_support < n_features
+
+
+@pytest.mark.parametrize("critic", ["gtd", "tdrc"])
+@pytest.mark.parametrize("trace_decay", [0.0, 0.7])
+def test_a_step_never_handles_anything_of_the_tables_size(critic, trace_decay):
+    # take() on a column of the table copied all of it at every step; on large tables that was all the time spent.
+    import tracemalloc
+
+    kwargs = {"n_tilings": 4, "n_tiles": 400}
+    model = OffPAC(
+        "TileCodingPolicy", SmallProcess("square"), critic=critic, trace_decay=trace_decay, policy_kwargs=kwargs, seed=0
+    )
+    temporary = []
+
+    def watch(*_):
+        current, peak = tracemalloc.get_traced_memory()
+        temporary.append(peak - current)
+        tracemalloc.reset_peak()
+        return True
+
+    tracemalloc.start()
+    try:
+        model.learn(30, callback=watch, log_interval=None)
+    finally:
+        tracemalloc.stop()
+    column = model.policy.feature_map.n_features * 8
+    assert column > 5_000_000
+    # The first step comes after the reset and the traces' set-up.
+    assert max(temporary[1:]) < 200_000
