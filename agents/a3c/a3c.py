@@ -25,6 +25,7 @@ from stable_baselines3.common.type_aliases import Schedule
 
 from agents.a3c.recipe import A3CRecipe
 from agents.asynchronous.algorithm import ALL_ACTION_SPACES, AsynchronousAlgorithm
+from agents.asynchronous.arguments import check_number
 from agents.asynchronous.copies import EnvironmentLike
 from agents.common.flat import FlatParameters
 
@@ -81,6 +82,8 @@ class A3C(AsynchronousAlgorithm):
         "MultiInputLstmPolicy": RecurrentMultiInputActorCriticPolicy,
     }
 
+    _policy_kinds = (ActorCriticPolicy,)
+
     def __init__(
         self,
         policy: str | type[ActorCriticPolicy],
@@ -132,8 +135,9 @@ class A3C(AsynchronousAlgorithm):
 
     def _check_arguments(self) -> None:
         super()._check_arguments()
-        if not 0.0 <= self.gae_lambda <= 1.0:
-            raise ValueError(f"gae_lambda={self.gae_lambda}, but it must lie in [0, 1]; 1 is the paper's return.")
+        check_number("gae_lambda", self.gae_lambda, 0.0, 1.0, remedy="1 is the paper's return")
+        check_number("ent_coef", self.ent_coef, remedy="the paper's is 0.01")
+        check_number("vf_coef", self.vf_coef, 0.0, remedy="the default is 0.5")
 
     def _recipe(self) -> A3CRecipe:
         return A3CRecipe(gamma=self.gamma, gae_lambda=self.gae_lambda, ent_coef=self.ent_coef, vf_coef=self.vf_coef)

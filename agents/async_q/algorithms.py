@@ -21,6 +21,7 @@ from stable_baselines3.dqn.policies import CnnPolicy, DQNPolicy, MlpPolicy, Mult
 from agents.async_q.exploration import FinalEpsilon, checked_final_epsilon, draw_final_epsilons
 from agents.async_q.learner import Method, ValueRecipe
 from agents.asynchronous.algorithm import AsynchronousAlgorithm
+from agents.asynchronous.arguments import check_number, check_whole
 from agents.asynchronous.copies import EnvironmentLike
 from agents.common.flat import FlatParameters
 
@@ -63,6 +64,7 @@ class AsynchronousValueMethod(AsynchronousAlgorithm):
         "CnnPolicy": CnnPolicy,
         "MultiInputPolicy": MultiInputPolicy,
     }
+    _policy_kinds = (DQNPolicy,)
     _method: ClassVar[Method]
 
     def __init__(
@@ -121,13 +123,9 @@ class AsynchronousValueMethod(AsynchronousAlgorithm):
 
     def _check_arguments(self) -> None:
         super()._check_arguments()
-        if self.target_update_interval < 1:
-            raise ValueError(
-                f"target_update_interval={self.target_update_interval}, but it must be at least 1 global step."
-            )
-        for name in ("exploration_fraction", "exploration_initial_eps"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name}={getattr(self, name)}, but it must lie in [0, 1].")
+        check_whole("target_update_interval", self.target_update_interval, 1)
+        check_number("exploration_fraction", self.exploration_fraction, 0.0, 1.0)
+        check_number("exploration_initial_eps", self.exploration_initial_eps, 0.0, 1.0)
         self.exploration_final_eps = checked_final_epsilon(self.exploration_final_eps)
 
     def _setup_model(self) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 import os
 import time
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -28,6 +29,13 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import MaybeCallback, Schedule
 from stable_baselines3.common.vec_env import VecEnv
 
+from agents.asynchronous.arguments import (
+    LARGEST_SEED,
+    check_learning_rate,
+    check_number,
+    check_policy,
+    check_whole,
+)
 from agents.asynchronous.budget import StepBudget
 from agents.asynchronous.copies import EnvironmentLike, factory_for, resolve
 from agents.asynchronous.delivery import Delivery, SegmentProgressBar
@@ -92,7 +100,8 @@ class AsynchronousAlgorithm(BaseAlgorithm):
     """
 
     policy: Any
-    _default_tb_log_name: ClassVar[str]
+    # a given policy class must be one of these, or derived from one
+    _policy_kinds: ClassVar[tuple[type[BasePolicy], ...]]
 
     def __init__(
         self,
@@ -117,6 +126,8 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         supported_action_spaces: tuple[type[spaces.Space[Any]], ...],
         _init_setup_model: bool,
     ) -> None:
+        check_policy(policy, self.policy_aliases, self._policy_kinds)
+        check_whole("verbose", verbose, 0)
         super().__init__(
             policy,
             None if env is None else resolve(env),
@@ -139,7 +150,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         self.n_workers = available_cores() if n_workers is None else n_workers
         self.worker_timeout = worker_timeout
         self._given_env = env if isinstance(env, str) or not isinstance(env, gym.Env | VecEnv | None) else None
-        self._seeds = np.random.SeedSequence(seed)
+        self._seeds = np.random.SeedSequence()  # until set_random_seed
         # what workers share besides parameters and statistics, in the calling process's memory; a subclass fills it
         self._extras: dict[str, NDArray[Any]] = {}
         self._statistics: dict[str, RunningStatistics] | None = None
@@ -183,17 +194,32 @@ class AsynchronousAlgorithm(BaseAlgorithm):
             warm_up()
 
     def _check_arguments(self) -> None:
-        for name in ("n_workers", "n_steps"):
-            value = getattr(self, name)
-            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name}={value!r}, but it must be a whole number of at least 1.")
-        if not 0.0 <= self.gamma <= 1.0:
-            raise ValueError(f"gamma={self.gamma}, but it must lie in [0, 1]; for 99 % write 0.99.")
-        if self.max_grad_norm is not None and not self.max_grad_norm > 0.0:
-            raise ValueError(f"max_grad_norm={self.max_grad_norm}, but it must be positive; None does not clip.")
-        if self.worker_timeout is not None and not self.worker_timeout > 0.0:
+        if not hasattr(self, "observation_space"):
             raise ValueError(
-                f"worker_timeout={self.worker_timeout}, but it must be positive seconds; None waits for ever."
+                "env=None, but the networks are built for an environment's spaces; give an environment, or load a "
+                "model with its class's load()."
+            )
+        check_learning_rate(self.learning_rate)
+        check_whole("n_steps", self.n_steps, 1)
+        check_number("gamma", self.gamma, 0.0, 1.0, remedy="for 99 % write 0.99")
+        if self.max_grad_norm is not None:
+            check_number(
+                "max_grad_norm", self.max_grad_norm, 0.0, above=True, infinite=True, remedy="None does not clip"
+            )
+        check_whole("n_workers", self.n_workers, 1)
+        if self.worker_timeout is not None:
+            check_number(
+                "worker_timeout", self.worker_timeout, 0.0, above=True, infinite=True, remedy="None waits for ever"
+            )
+        check_whole("stats_window_size", self._stats_window_size, 1)
+        if self.tensorboard_log is not None and not isinstance(self.tensorboard_log, str | os.PathLike):
+            raise ValueError(f"tensorboard_log={self.tensorboard_log!r}, but it must be a folder's name, or None.")
+        if self.seed is not None:
+            check_whole("seed", self.seed, 0, LARGEST_SEED)
+        if not isinstance(self.policy_kwargs, Mapping):
+            raise ValueError(
+                f"policy_kwargs={self.policy_kwargs!r}, but it must be a dict of the policy's arguments, such as "
+                "dict(net_arch=[64, 64])."
             )
         if self.policy_kwargs.get("use_sde"):
             raise ValueError(
@@ -211,9 +237,11 @@ class AsynchronousAlgorithm(BaseAlgorithm):
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Seed Python, NumPy, torch, the environment and the streams that workers get theirs from."""
-        super().set_random_seed(seed)
-        if seed is not None:
-            self._seeds = np.random.SeedSequence(seed)
+        if seed is None:
+            return
+        # Python's own generator takes no NumPy integer
+        super().set_random_seed(int(seed))
+        self._seeds = np.random.SeedSequence(int(seed))
 
     def set_env(self, env: EnvironmentLike, force_reset: bool = True) -> None:
         """Learn from another environment of the same spaces and number of copies from now on.
@@ -262,8 +290,11 @@ class AsynchronousAlgorithm(BaseAlgorithm):
             NonFiniteGradientError: a gradient was NaN or infinite; it was not applied.
             Exception: whatever an environment or a callback raised; the model is usable.
         """
+        check_number("total_timesteps", total_timesteps)
+        if self.env is None:
+            raise ValueError("The model has no environment to learn in; call set_env, or load it with env=.")
         total_timesteps, initialized = self._setup_learn(
-            total_timesteps,
+            math.ceil(total_timesteps),
             callback,
             reset_num_timesteps,
             tb_log_name or type(self).__name__,

@@ -14,6 +14,7 @@ import numpy as np
 import torch as th
 from numpy.typing import NDArray
 
+from agents.asynchronous.arguments import check_number
 from agents.asynchronous.memory import Layout
 from agents.common.flat import FlatParameters
 from agents.common.optimizers import adam_update, momentum_update, rmsprop_update
@@ -52,12 +53,10 @@ class UpdateRule:
             raise ValueError(
                 f"shared_optimizer={self.name!r}, but it must be one of {', '.join(map(repr, SHARED_OPTIMIZERS))}."
             )
-        for name in ("alpha", "beta1", "beta2"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                shown = "rms_prop_alpha" if name == "alpha" else name
-                raise ValueError(f"{shown}={getattr(self, name)}, but it must lie in [0, 1); the default is 0.99.")
-        if self.eps <= 0.0:
-            raise ValueError(f"rms_prop_eps={self.eps}, but it must be positive; the default is 0.1.")
+        check_number("rms_prop_alpha", self.alpha, 0.0, 1.0, below=True, remedy="the default is 0.99")
+        check_number("rms_prop_eps", self.eps, 0.0, above=True, remedy="the default is 0.1")
+        for name in ("beta1", "beta2"):
+            check_number(name, getattr(self, name), 0.0, 1.0, below=True)
 
     @property
     def statistics(self) -> tuple[str, ...]:
