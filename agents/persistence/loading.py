@@ -27,9 +27,9 @@ def load(
 
     Where the file has normalization statistics, `agents.predict` uses them, with or without an environment. An `env`
     is wrapped in a VecNormalize with these statistics, frozen, rewards left as they are. An `env` that has a
-    VecNormalize already is not wrapped again: that wrapper takes over the file's statistics and the settings that go
-    with them (`clip_obs`, `clip_reward`, `gamma`, `epsilon`, `norm_obs`, `norm_obs_keys`) and keeps its own `training`
-    and `norm_reward`, so that training can continue. A file without statistics leaves `env` as it is.
+    VecNormalize already is not wrapped again: that wrapper takes over the file's statistics with `clip_obs`,
+    `clip_reward`, `gamma` and `epsilon`, and keeps its own `training` and `norm_reward`, so that training can continue.
+    A file without statistics leaves `env` as it is.
 
     Nothing is executed from the file beyond what SB3's own loader unpickles; load only files you trust.
 
@@ -85,9 +85,8 @@ def _load_with_statistics(
     elif given is None:
         model = cls.load(stream, env=frozen_from_arrays(venv, statistics), device=device)
     else:
-        source = frozen_from_arrays(given.venv, statistics)
         model = cls.load(stream, env=venv, device=device)
-        give_statistics(given, source)  # only now: where loading fails, the caller's wrapper is as it was
+        give_statistics(given, statistics)  # only now: where loading fails, the caller's wrapper is as it was
     carry(model, statistics)
     return model
 

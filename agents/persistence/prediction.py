@@ -53,7 +53,7 @@ def _normalized(normalizer: VecNormalize, observation: Any) -> Any:
 
     Vector environments store observations in the space's own type before they are normalized, hence the conversion.
     """
-    space = normalizer.observation_space
+    space = normalizer.venv.observation_space
     if isinstance(space, spaces.Dict) != isinstance(observation, dict):
         needed = f"a dict with the keys {list(space)}" if isinstance(space, spaces.Dict) else f"an array of {space}"
         raise ValueError(
@@ -73,6 +73,8 @@ def _normalized(normalizer: VecNormalize, observation: Any) -> Any:
 
 
 def _typed(space: spaces.Space[Any], observation: Any) -> np.ndarray:
+    if not isinstance(space, spaces.Box):
+        return np.asarray(observation)
     typed = np.asarray(observation, dtype=space.dtype)
     # NumPy would broadcast a wrong shape against the statistics
     is_vectorized_observation(typed, space)

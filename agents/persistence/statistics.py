@@ -15,7 +15,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize, unwrap_vec_normalize
 
-from wrappers import frozen_from_arrays, statistics_to_arrays
+from wrappers import frozen_from_arrays, source_space, statistics_to_arrays
 
 _ATTRIBUTE = "_normalization_of_file"
 
@@ -84,7 +84,7 @@ def _live(model: BaseAlgorithm) -> VecNormalize | None:
 def _normalizer(model: BaseAlgorithm, arrays: Mapping[str, np.ndarray]) -> VecNormalize:
     """A VecNormalize around nothing but spaces."""
     spaces_only: gymnasium.Env[object, object] = gymnasium.Env()
-    spaces_only.observation_space = model.observation_space
+    spaces_only.observation_space = source_space(model.observation_space, arrays)
     spaces_only.action_space = model.action_space
     try:
         return frozen_from_arrays(DummyVecEnv([lambda: spaces_only]), arrays)

@@ -25,12 +25,14 @@ from agents.registry import AgentSpec
 from agents.registry.builtin import BUILTIN_SPECS
 from agents.registry.lookup import Registry
 from agents.registry.plugins import Plugins
+from wrappers import VecNormalize as VecNormalizeByRules
 from wrappers import statistics_to_arrays
 
 RECORD = "actorzoo/agent.json"
 STATISTICS = "actorzoo/normalization.npz"
 OBSERVATIONS = ("flat", "dict", "dict with image")
 SMALL = {"net_arch": [8]}
+MODES = spaces.Discrete(3, start=4)
 
 
 class Far(gymnasium.Env):
@@ -49,6 +51,7 @@ class Far(gymnasium.Env):
             "dict": spaces.Dict({"near": spaces.Box(-1, 1, (2,), np.float32), "far": vector}),
             "dict with image": spaces.Dict({"far": vector, "image": image}),
             "image": image,
+            "mixed": spaces.Dict({"far": vector, "near": spaces.Box(-1, 1, (2,), np.float32), "mode": MODES}),
         }[observations]
         self.action_space = spaces.Discrete(5) if discrete else spaces.Box(-2, 2, (2,), np.float32)
         self.observations, self.size, self.render_mode, self.closed = observations, size, render_mode, False
@@ -62,6 +65,7 @@ class Far(gymnasium.Env):
             "dict": {"near": near, "far": far},
             "dict with image": {"far": far, "image": image},
             "image": image,
+            "mixed": {"far": far, "near": near, "mode": self.np_random.integers(4, 7)},
         }[self.observations]
 
     def reset(self, *, seed=None, options=None):
@@ -260,12 +264,9 @@ def test_rewards_alone_normalized_leave_observations_alone(tmp_path):
         np.testing.assert_array_equal(agents.predict(loaded, raw)[0], model.predict(raw, deterministic=True)[0])
 
 
-def test_a_nan_passes_as_it_does_in_sb3(tmp_path):
-    discrete = trained(discrete=True)
-    agents.save(discrete, tmp_path / "model")
-    loaded = agents.load(tmp_path / "model")
-    with pytest.raises(ValueError, match="nan"):  # torch's own refusal of the logits
-        agents.predict(loaded, np.full(3, np.nan))
+def test_a_nan_never_becomes_an_action(path):
+    with pytest.raises(ValueError, match="nan"):
+        agents.predict(agents.load(path), np.array([70.0, np.nan, 70.0]))
 
 
 def test_predict_leaves_statistics_and_observation_as_they_were():
@@ -617,6 +618,103 @@ def test_the_device_is_the_one_asked_for(path, monkeypatch):
     assert asked_for == ["cuda:1", "mps", "auto"]
 
 
+# --- rules by key -----------------------------------------------------------------------------------------------------
+
+
+def by_rules(rules="auto"):
+    venv = VecNormalizeByRules(DummyVecEnv([lambda: Far("mixed")] * 2), rules=rules)
+    venv.seed(0)
+    return venv
+
+
+@pytest.fixture(scope="module")
+def model_by_rules():
+    """Trained on running statistics, known bounds and one-hot categories beside each other."""
+    settings = {"n_steps": 8, "batch_size": 8, "seed": 0, "device": "cpu", "policy_kwargs": dict(SMALL)}
+    return PPO("MultiInputPolicy", by_rules(), **settings).learn(32)
+
+
+def mixed_observations_and_actions(model):
+    """As `as_in_training`, with categories as the environment gives them."""
+    pairs = []
+    for seed in range(10):
+        raw, _ = Far("mixed").reset(seed=seed)
+        batch = {
+            key: np.asarray(value, model.get_env().venv.observation_space[key].dtype) for key, value in raw.items()
+        }
+        seen = model.get_vec_normalize_env().normalize_obs({key: value[None] for key, value in batch.items()})
+        pairs.append((raw, model.predict(seen, deterministic=True)[0][0]))
+    return pairs
+
+
+def test_rules_by_key_travel_with_the_model(model_by_rules, tmp_path):
+    agents.save(model_by_rules, tmp_path / "model")
+    loaded = agents.load(tmp_path / "model")
+    agents.save(loaded, tmp_path / "again")
+    for model in (
+        model_by_rules,
+        loaded,
+        agents.load(tmp_path / "model", env=lambda: Far("mixed")),
+        agents.load(tmp_path / "model", env=by_rules()),
+        agents.load(tmp_path / "again"),
+    ):
+        for raw, expected in mixed_observations_and_actions(model_by_rules):
+            np.testing.assert_array_equal(agents.predict(model, raw)[0], expected)
+
+
+def test_a_given_wrapper_with_rules_takes_over_the_statistics_and_learns_on(model_by_rules, tmp_path):
+    agents.save(model_by_rules, tmp_path / "model")
+    given = by_rules()
+    assert agents.load(tmp_path / "model", env=given).get_env() is given
+    expected = model_by_rules.get_vec_normalize_env().to_arrays()
+    found = given.to_arrays()
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    assert given.training
+
+
+def bounded(low):
+    return {"rule": "bounds", "low": low, "high": 1000.0}
+
+
+@pytest.mark.parametrize(
+    ("trained_with", "cls", "settings", "message"),
+    [
+        (
+            bounded(-1000.0),
+            VecNormalizeByRules,
+            {"rules": bounded(-500.0)},
+            "observation: saved with low .*, but the env",
+        ),
+        ("pass", VecNormalizeByRules, {"norm_obs": False}, "normalizes no observations, but .* observations by rules;"),
+        ("pass", VecNormalize, {}, "env normalizes observations, but .* normalizes observations by rules; give"),
+    ],
+    ids=["other bounds", "nothing normalized", "SB3's, which knows no rules"],
+)
+def test_a_given_wrapper_that_normalizes_something_else_is_refused(trained_with, cls, settings, message, tmp_path):
+    env = VecNormalizeByRules(DummyVecEnv([Far]), rules=trained_with)
+    agents.save(A2C("MlpPolicy", env, device="cpu"), tmp_path / "model")
+    wrapper = cls(DummyVecEnv([Far]), clip_obs=3.0, **settings)
+    before = statistics_to_arrays(wrapper)
+    with pytest.raises(ValueError, match=message):
+        agents.load(tmp_path / "model", env=wrapper)
+    after = statistics_to_arrays(wrapper)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_a_given_wrapper_of_other_keys_is_refused(tmp_path):
+    agents.save(trained(PPO, "dict"), tmp_path / "model")
+    for given, normalizes in (
+        (VecNormalize(DummyVecEnv([lambda: Far("dict")])), r"observations \['far', 'near'\]"),
+        (VecNormalize(DummyVecEnv([lambda: Far("dict")]), norm_obs=False), "no observations"),
+    ):
+        with pytest.raises(
+            ValueError, match=rf"normalizes {normalizes}, but .* normalizes observations \['far'\]; give"
+        ):
+            agents.load(tmp_path / "model", env=given)
+        assert given.ret_rms.count == 1e-4
+
+
 # --- which algorithm --------------------------------------------------------------------------------------------------
 
 
@@ -684,7 +782,8 @@ def test_a_changed_byte_never_gives_another_model(model, path):
         damaged[position] ^= 0xFF
         try:
             loaded = agents.load(io.BytesIO(bytes(damaged)))
-        except ValueError:
+        except ValueError as error:
+            assert str(error).startswith("The stream ")  # our own message, not one from the depths of a loader
             refused += 1
         else:  # in a date or the like
             assert_same_parameters(loaded, model)
