@@ -1,10 +1,13 @@
 """Run folders made by hand, so that what reads runs is tested without training any."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import pytest
 import yaml
 
@@ -61,3 +64,27 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def make_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], str]]:
+    """A function that writes an importable module and returns its name.
+
+    What the module registers with Gymnasium is forgotten after the test: workers that later tests start would look for
+    classes in a file that is gone.
+    """
+    import_module("ale_py")  # registers its games once a process, which must stay
+    monkeypatch.syspath_prepend(tmp_path)
+    known = set(gym.registry)
+    names = []
+
+    def make(name: str, text: str) -> str:
+        (tmp_path / f"{name}.py").write_text(text)
+        names.append(name)
+        return name
+
+    yield make
+    for env_id in set(gym.registry) - known:
+        del gym.registry[env_id]
+    for name in names:
+        sys.modules.pop(name, None)

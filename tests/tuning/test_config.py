@@ -116,8 +116,9 @@ def test_workers_of_an_asynchronous_algorithm_are_written_down(zoo):
     assert resolve("a3c", "CartPole-v1", hyperparams={"n_workers": 3}).hyperparams["n_workers"] == 3
 
 
-def test_images_and_dicts_get_policies_that_fit(tmp_path, monkeypatch):
-    (tmp_path / "envs_for_policies.py").write_text(
+def test_images_and_dicts_get_policies_that_fit(make_module):
+    make_module(
+        "envs_for_policies",
         "import gymnasium as gym, numpy as np\n"
         "class Env(gym.Env):\n"
         "    action_space = gym.spaces.Discrete(2)\n"
@@ -125,9 +126,8 @@ def test_images_and_dicts_get_policies_that_fit(tmp_path, monkeypatch):
         "        pixels = gym.spaces.Box(0, 255, (36, 36, 3), np.uint8)\n"
         "        self.observation_space = pixels if image else gym.spaces.Dict(pixels=pixels)\n"
         "gym.register('Image-v0', Env, kwargs={'image': True})\n"
-        "gym.register('Dict-v0', Env, kwargs={'image': False})\n"
+        "gym.register('Dict-v0', Env, kwargs={'image': False})\n",
     )
-    monkeypatch.syspath_prepend(tmp_path)
     modules = ["envs_for_policies"]
     assert resolve("a2c", "Image-v0", import_modules=modules).policy == "CnnPolicy"
     assert resolve("a2c", "Dict-v0", import_modules=modules).policy == "MultiInputPolicy"

@@ -120,37 +120,37 @@ def test_a_missing_extra_is_named_with_its_command(monkeypatch, env_id, missing,
         make_env(env_id)
 
 
-def test_environments_of_a_module_become_known(tmp_path, monkeypatch):
-    (tmp_path / "module_with_env.py").write_text(
+def test_environments_of_a_module_become_known(make_module):
+    make_module(
+        "module_with_env",
         "import gymnasium as gym\n"
         "from gymnasium.envs.classic_control import CartPoleEnv\n"
-        "gym.register('FromModule-v0', CartPoleEnv, max_episode_steps=7)\n"
+        "gym.register('FromModule-v0', CartPoleEnv, max_episode_steps=7)\n",
     )
-    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UsageError, match="no environment 'FromModule-v0'"):
         check_known("FromModule-v0")
     rewards, _ = play_one_episode(make_env("FromModule-v0", import_modules=["module_with_env"]))
     assert len(rewards) <= 7
 
 
-def test_gymnasiums_own_notation_with_a_module_works(tmp_path, monkeypatch):
-    (tmp_path / "another_with_env.py").write_text(
+def test_gymnasiums_own_notation_with_a_module_works(make_module):
+    make_module(
+        "another_with_env",
         "import gymnasium as gym\n"
         "from gymnasium.envs.classic_control import CartPoleEnv\n"
-        "gym.register('WithColon-v0', CartPoleEnv)\n"
+        "gym.register('WithColon-v0', CartPoleEnv)\n",
     )
-    monkeypatch.syspath_prepend(tmp_path)
     assert make_env("another_with_env:WithColon-v0").num_envs == 1
 
 
-def test_an_error_inside_an_environment_is_not_taken_for_a_wrong_argument(tmp_path, monkeypatch):
-    (tmp_path / "broken_env.py").write_text(
+def test_an_error_inside_an_environment_is_not_taken_for_a_wrong_argument(make_module):
+    make_module(
+        "broken_env",
         "import gymnasium as gym\n"
         "class Broken(gym.Env):\n"
         "    def __init__(self, render_mode=None):\n"
         "        raise TypeError('from inside')\n"
-        "gym.register('Broken-v0', Broken)\n"
+        "gym.register('Broken-v0', Broken)\n",
     )
-    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(TypeError, match="from inside"):
         make_env("Broken-v0", import_modules=["broken_env"])

@@ -65,7 +65,7 @@ def test_an_existing_run_id_is_not_overwritten(config, tmp_path):
 
 def test_a_runs_dir_that_cannot_be_written_is_a_usage_error(config, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot be made .*choose another --runs-dir"):
+    with pytest.raises(UsageError, match=r"cannot be made .*choose another --runs-dir"):
         create_run(config, tmp_path / "file")
 
 
@@ -158,7 +158,7 @@ def test_a_folder_without_runs_is_refused(tmp_path, recorder):
     with pytest.raises(UsageError, match="is no folder"):
         open_run(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="is no run folder, it has no run.json"):
+    with pytest.raises(UsageError, match="is no run folder, it has no run"):
         open_run(tmp_path / "empty")
     with pytest.raises(UsageError, match=f"the nearest run below it is {recorder.folder.path}"):
         open_run(tmp_path / "runs")

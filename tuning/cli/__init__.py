@@ -5,15 +5,33 @@ what they need when they run, so that `actorzoo --help` does not wait for torch.
 """
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from agents.errors import MissingExtraError
 from tuning.cli import result_commands, run_commands
 from tuning.errors import TrainingFailed, UsageError
 
+
+class _Interrupted(Exception):  # noqa: N818 - what happened
+    """Ctrl-C, by a name that typer does not take for itself: it would drop the message."""
+
+
+class _Commands(typer.core.TyperGroup):
+    """The commands, with interruptions passed on."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interruption:
+            raise _Interrupted(str(interruption) or "interrupted") from interruption
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="actorzoo",
     help="Train, compare and tune actor-critic agents. Start with: actorzoo train --algo a3c --env CartPole-v1",
     add_completion=False,
@@ -67,8 +85,8 @@ def run(arguments: list[str]) -> int:
         return _complain(str(error), 2)
     except TrainingFailed as error:
         return _complain(str(error), 1)
-    except (typer.Abort, KeyboardInterrupt) as interruption:
-        return _complain(str(interruption) or "interrupted", 130)
+    except _Interrupted as interruption:
+        return _complain(str(interruption), 130)
     return result if isinstance(result, int) else 0
 
 
