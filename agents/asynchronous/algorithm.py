@@ -46,6 +46,7 @@ from agents.asynchronous.normalization import load_shared, own_arrays, write_bac
 from agents.asynchronous.optimizer import FlatOptimizer, UpdateRule
 from agents.asynchronous.processes import warm_up
 from agents.asynchronous.supervisor import Supervisor
+from agents.asynchronous.supported_spaces import check_spaces
 from agents.asynchronous.worker import Task, build_worker
 from agents.common.flat import FlatParameters, flatten_buffers
 from wrappers.running_statistics import RunningStatistics
@@ -128,9 +129,12 @@ class AsynchronousAlgorithm(BaseAlgorithm):
     ) -> None:
         check_policy(policy, self.policy_aliases, self._policy_kinds)
         check_whole("verbose", verbose, 0)
+        resolved = None if env is None else resolve(env)
+        if resolved is not None:
+            check_spaces(policy, resolved.observation_space, resolved.action_space)
         super().__init__(
             policy,
-            None if env is None else resolve(env),
+            resolved,
             learning_rate=learning_rate,
             policy_kwargs=policy_kwargs,
             stats_window_size=stats_window_size,
