@@ -527,7 +527,7 @@ def test_images_beside_normalized_vectors_are_transposed_outside_of_the_statisti
 
 
 def test_a_given_vecnormalize_takes_over_the_statistics_and_is_not_wrapped_again(model, path):
-    given = VecNormalize(DummyVecEnv([Far, Far]), norm_reward=False, clip_obs=3.0, gamma=0.5, epsilon=0.1)
+    given = VecNormalize(DummyVecEnv([Far, Far]), norm_reward=False, clip_obs=3, clip_reward=4, gamma=0.5, epsilon=0.1)
     given.seed(0)
     given.reset()
     loaded = agents.load(path, env=given)
@@ -660,6 +660,12 @@ def test_rules_by_key_travel_with_the_model(model_by_rules, tmp_path):
     ):
         for raw, expected in mixed_observations_and_actions(model_by_rules):
             np.testing.assert_array_equal(agents.predict(model, raw)[0], expected)
+
+
+def test_categories_encoded_already_as_in_buffers_are_taken_too(model_by_rules):
+    for raw, expected in mixed_observations_and_actions(model_by_rules):
+        encoded = raw | {"mode": np.eye(3, dtype=np.float32)[raw["mode"] - MODES.start]}
+        np.testing.assert_array_equal(agents.predict(model_by_rules, encoded)[0], expected)
 
 
 def test_a_given_wrapper_with_rules_takes_over_the_statistics_and_learns_on(model_by_rules, tmp_path):
