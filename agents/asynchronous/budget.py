@@ -62,26 +62,30 @@ class StepBudget:
     def stand_still(self, worker: int) -> None:
         """Wait, as a worker between two segments, while there is a pause."""
         numbers = self._numbers
-        if not numbers[_PAUSE]:
+        if not numbers[_PAUSE] % 2:
             return
         slot = (worker + 1) * _SLOT
-        numbers[slot + _STILL] = 1
-        while numbers[_PAUSE] and not numbers[_STOP]:
+        while (pause := numbers[_PAUSE]) % 2 and not numbers[_STOP]:
+            numbers[slot + _STILL] = pause
             time.sleep(_SECONDS_BETWEEN_LOOKS)
             numbers[slot + _BEAT] += 1
         numbers[slot + _STILL] = 0
 
     def pause(self) -> None:
-        """Let every worker stand still when it has finished its segment."""
-        self._numbers[_PAUSE] = 1
+        """Let every worker stand still when it has finished its segment.
+
+        Every pause has an odd number of its own: a worker that is just leaving the last one does not count as standing
+        still in the next.
+        """
+        self._numbers[_PAUSE] += 1
 
     def resume(self) -> None:
         """Let the workers go on."""
-        self._numbers[_PAUSE] = 0
+        self._numbers[_PAUSE] += 1
 
     def stands_still(self, worker: int) -> bool:
-        """Whether a worker has noticed the pause."""
-        return bool(self._numbers[(worker + 1) * _SLOT + _STILL])
+        """Whether a worker has noticed the present pause."""
+        return self._numbers[(worker + 1) * _SLOT + _STILL] == self._numbers[_PAUSE]
 
     def give_back(self, steps: int) -> None:
         """Return environment steps that were reserved and not taken."""

@@ -33,6 +33,14 @@ def looks_at_steps(callback: BaseCallback) -> bool:
     return bool(getattr(callback, "per_step", True))
 
 
+def _count(callback: BaseCallback, num_timesteps: int) -> None:
+    """Let a callback count the steps that SB3 lets it count in ``on_step``, which is not called."""
+    callback.num_timesteps = num_timesteps
+    if isinstance(callback, CallbackList):
+        for part in callback.callbacks:
+            _count(part, num_timesteps)
+
+
 class SegmentProgressBar(ProgressBarCallback):
     """SB3's progress bar, moved by segments instead of steps."""
 
@@ -80,6 +88,7 @@ class Delivery:
         else:
             model.num_timesteps += event.timesteps
             if self._has_callback:
+                _count(self.callback, model.num_timesteps)
                 infos = [{"episode": record} for record, _ in event.episodes if record is not None]
                 self.callback.update_locals(
                     {"infos": infos, "total_timesteps": self._total_timesteps, "statistics": event.statistics}

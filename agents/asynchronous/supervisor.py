@@ -123,8 +123,7 @@ class Supervisor:
             if not self._open:
                 return
             self._receive(self._watch.seconds_to_look_again())
-            # others may go on sending; a full pipe is no silence
-            if (stuck := self._watch.stuck()) is not None and not self._pipes[stuck].poll():
+            if (stuck := self._stuck()) is not None:
                 raise WorkerTimeoutError(
                     f"Worker {stuck} of {len(self._processes)} (process {self._processes[stuck].pid}) gave no sign of "
                     f"life for worker_timeout={self._timeout} s; its environment's step() or reset() does not return. "
@@ -140,9 +139,9 @@ class Supervisor:
         self.budget.pause()
         try:
             while any(worker in self._open and not self.budget.stands_still(worker) for worker in self._open):
-                if any(isinstance(event, Failed | _Closed) for event in self._backlog):
-                    break
                 self._receive(_SECONDS_BETWEEN_LOOKS)
+                if self._stuck() is not None:
+                    break  # it would not answer before its timeout, and has none left; the next event is the error
             yield
         finally:
             self.budget.resume()
@@ -163,6 +162,11 @@ class Supervisor:
             # its own children may still hold the pipe open, so that it never reads as ended
             if worker in self._open and not self._pipes[worker].poll():
                 self._close(worker)
+
+    def _stuck(self) -> int | None:
+        """A worker that has been silent too long; one that waits for its full pipe to be read is not silent."""
+        stuck = self._watch.stuck()
+        return None if stuck is None or self._pipes[stuck].poll() else stuck
 
     def _close(self, worker: int) -> None:
         self._open.discard(worker)
