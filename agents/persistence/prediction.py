@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.preprocessing import is_image_space, maybe_transpose
 from stable_baselines3.common.utils import is_vectorized_observation
 from stable_baselines3.common.vec_env import VecNormalize
 
@@ -69,13 +70,16 @@ def _normalized(normalizer: VecNormalize, observation: Any) -> Any:
             f"Got an observation with the keys {sorted(observation)}, but the model needs {missing} as well; "
             "pass all that the environment returned."
         )
-    return normalizer.normalize_obs(observation | {key: _typed(space[key], observation[key]) for key in keys})
+    # the other keys stay out of it: a carried normalizer knows images in the policy's layout, channels first
+    return observation | normalizer.normalize_obs({key: _typed(space[key], observation[key]) for key in keys})
 
 
 def _typed(space: spaces.Space[Any], observation: Any) -> np.ndarray:
     if not isinstance(space, spaces.Box):
         return np.asarray(observation)
     typed = np.asarray(observation, dtype=space.dtype)
+    if is_image_space(space):
+        typed = maybe_transpose(typed, space)
     # NumPy would broadcast a wrong shape against the statistics
     is_vectorized_observation(typed, space)
     return typed
