@@ -42,7 +42,6 @@ class RunningOptions:
     prior_count: float = 1e-4
     decay: float = 1.0
     warmup: int = 0
-    declare: bool = True
 
     def __post_init__(self) -> None:
         """Check the two options that no one else checks."""
@@ -103,7 +102,6 @@ def build(space: AnySpace, rule: Rule, name: str, options: RunningOptions) -> Tr
             prior_count=options.prior_count,
             decay=options.decay,
             warmup=options.warmup,
-            declare=options.declare,
         )
     if rule_name == "image":
         if len(space.shape) < 2 or not np.isfinite(_largest(space)):

@@ -152,7 +152,7 @@ class RunningStatistics(RunningMeanStd):
             np.add(var, self._epsilon, out=scale)
             np.sqrt(scale, out=scale)
         self._scale_version, self._scale_epsilon = self._version, epsilon
-        self._work.scale_version = -1
+        self._work.scale_is_current = False
         return scale
 
     def center(self, batch: np.ndarray) -> Float64Array:
@@ -188,8 +188,8 @@ class RunningStatistics(RunningMeanStd):
         """
         centered = self.update_and_center(batch) if update else self.center(batch)
         scale, work = self.scale(epsilon), self._work
-        if work.tiled and work.scale_version != self._version:
-            work.tile_scale(scale, self._version)
+        if work.tiled and not work.scale_is_current:
+            work.tile_scale(scale)
         centered /= work.scale
         return centered
 
@@ -508,7 +508,7 @@ class RunningStatistics(RunningMeanStd):
             self._other_work.clear()
         self._other_work[self._work.n] = self._work
         self._work = self._other_work.pop(n) if n in self._other_work else WorkArrays(n, self._mean, self._scale)
-        self._work.scale_version = -1
+        self._work.scale_is_current = False
 
     def _load(self, batch: np.ndarray) -> WorkArrays:
         """Copy a batch into float64 rows, and have the mean ready beside them."""

@@ -108,7 +108,6 @@ class Running(Transform):
         epsilon: added to the variance: a feature that never varies becomes 0, and is clipped when it first varies.
         clip: largest absolute value that comes out.
         prior_count: see `RunningStatistics`, as `decay` and `warmup`.
-        declare: whether the declared space is Box(-clip, clip); False keeps the source, as SB3 does.
     """
 
     rule = "running"
@@ -123,10 +122,8 @@ class Running(Transform):
         prior_count: float = 1e-4,
         decay: float = 1.0,
         warmup: int = 0,
-        declare: bool = True,
     ) -> None:
-        space = spaces.Box(-clip, clip, source.shape, np.float32) if declare else source
-        super().__init__(name, source, space)
+        super().__init__(name, source, spaces.Box(-clip, clip, source.shape, np.float32))
         self.statistics = RunningStatistics(
             source.shape, prior_count=prior_count, decay=decay, warmup=warmup, name=name
         )

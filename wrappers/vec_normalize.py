@@ -105,9 +105,7 @@ class VecNormalize(SB3VecNormalize):
         self.has_rules = rules is not None
         self._source_space: AnySpace = venv.observation_space
         self._is_dict = isinstance(venv.observation_space, spaces.Dict)
-        options = RunningOptions(
-            epsilon=epsilon, clip=clip_obs, prior_count=PRIOR_COUNT, decay=decay, warmup=warmup, declare=self.has_rules
-        )
+        options = RunningOptions(epsilon=epsilon, clip=clip_obs, prior_count=PRIOR_COUNT, decay=decay, warmup=warmup)
         self._use(self._build(rules, options) if norm_obs else {})
         self._reward = RewardScale(reward_by, gamma=gamma, prior_count=PRIOR_COUNT, decay=decay, warmup=warmup)
         self.ret_rms: RunningMeanStd = self._reward.statistics

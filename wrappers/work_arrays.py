@@ -25,7 +25,8 @@ class WorkArrays:
         mean: [n, size], the mean in every row; a copy where `tiled`, to be renewed when the mean has changed.
         scale: [n, size], likewise.
         tiled: whether `mean` and `scale` are copies.
-        mean_version, scale_version: of the statistics that `mean` and `scale` were copied from.
+        mean_version: version of the statistics that `mean` was copied from.
+        scale_is_current: whether `scale` is.
         ones: [n].
         ones_and_line: [2, n], ones above `line`: one product gives a line's sum and its sum of squares.
         line: [n], a view.
@@ -48,7 +49,8 @@ class WorkArrays:
         self.centered = np.empty((n, size))
         self.sums = np.empty(size)
         self.tiled = 1 < n <= _TILED_UP_TO // max(1, size)
-        self.mean_version = self.scale_version = -1
+        self.mean_version = -1
+        self.scale_is_current = False
         if self.tiled:
             self.mean, self.scale = np.empty((n, size)), np.empty((n, size))
         elif n == 1:
@@ -61,7 +63,7 @@ class WorkArrays:
         self.mean[...] = mean
         self.mean_version = version
 
-    def tile_scale(self, scale: Float64Array, version: int) -> None:
+    def tile_scale(self, scale: Float64Array) -> None:
         """Renew the copies of the scale."""
         self.scale[...] = scale
-        self.scale_version = version
+        self.scale_is_current = True

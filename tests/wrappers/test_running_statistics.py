@@ -375,6 +375,48 @@ def test_reading_the_variance_does_not_hide_an_update_from_the_scale():
         np.testing.assert_array_equal(statistics.scale(0.0), 1.0)
 
 
+CHANGES = {
+    "update": lambda s: s.update(np.array([[9.0, 5.0], [1.0, 2.0], [3.0, 3.0]])),
+    "merge": lambda s: s.merge(of([[9.0, 5.0]])),
+    "moments of a batch": lambda s: s.update_from_moments([9.0, 5.0], [1.0, 4.0], 2),
+    "moments": lambda s: s.set_moments([9.0, 5.0], [1.0, 4.0], 2),
+    "flat": lambda s: s.load_flat(of([[9.0, 5.0], [1.0, 1.0]]).to_flat()),
+    "rebase": lambda s: s.rebase(of([[9.0, 5.0], [1.0, 1.0]])),
+    "mean": lambda s: setattr(s, "mean", [4.0, 4.0]),
+    "var": lambda s: setattr(s, "var", [4.0, 4.0]),
+    "nothing": lambda s: None,
+}
+
+
+@pytest.mark.parametrize("n", [1, 2, 3000])  # each keeps mean and scale in another way
+@pytest.mark.parametrize("change", CHANGES)
+def test_every_change_shows_in_all_that_is_derived(change, n):
+    statistics = of([[1.0, 2.0], [3.0, 7.0]])
+    batch = np.random.default_rng(11).normal(size=(n, 2))
+
+    def check(epsilon):
+        expected = (batch - statistics.mean) / np.sqrt(statistics.var + epsilon)
+        np.testing.assert_allclose(statistics.standardize(batch, epsilon, update=False), expected, rtol=1e-14)
+        np.testing.assert_allclose(statistics.scale(epsilon), np.sqrt(statistics.var + epsilon), rtol=1e-14)
+
+    check(0.5)
+    CHANGES[change](statistics)
+    check(0.5)
+    check(0.25)
+    statistics.standardize(np.zeros((4, 2)), 0.75, update=False)  # another batch in between
+    statistics.scale(0.5)
+    check(0.5)
+
+
+def test_standardizing_with_an_update_equals_one_after_the_other():
+    one, two = of([[1.0, 2.0], [3.0, 7.0]]), of([[1.0, 2.0], [3.0, 7.0]])
+    for n in (1, 3, 1, 3, 200):
+        batch = np.random.default_rng(n).normal(size=(n, 2))
+        both = one.standardize(batch, 0.5, update=True).copy()
+        two.update(batch)
+        np.testing.assert_array_equal(both, two.standardize(batch, 0.5, update=False))
+
+
 def test_rounding_never_makes_a_variance_negative():
     # 0.1 + 0.1 + 0.1 rounds up, so the mean of the three is larger than each of them
     statistics = RunningStatistics((2,), prior_count=1e-20)

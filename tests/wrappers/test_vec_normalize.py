@@ -342,6 +342,8 @@ def test_frozen_it_changes_nothing_and_goes_on_afterwards():
     with venv.freeze():
         pass
     assert not venv.training
+    with pytest.raises(RuntimeError, match=r"training=False"):
+        venv.merge(VecNormalize(make()))
 
 
 @pytest.mark.parametrize("kind", [VecNormalize, SB3VecNormalize])
