@@ -1,0 +1,196 @@
+"""Several workers from wherever Python code runs: a script without a guard, ``python -c``, a session without a file."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ENVIRONMENT = """
+import gymnasium as gym
+import numpy as np
+
+class Here(gym.Env):
+    observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        info = {"pid": os.getpid(), "ppid": os.getppid(), "OMP": os.environ["OMP_NUM_THREADS"], "main": main_file()}
+        return self.observation_space.sample(), 1.0, False, self.np_random.random() < 0.1, info
+
+def main_file():
+    import __main__
+    return getattr(__main__, "marker", None)
+
+class Complaint(Exception):
+    pass
+"""
+
+SCRIPT = (
+    """
+import os
+import agents
+"""
+    + ENVIRONMENT
+    + """
+marker = "the caller's main module"
+gym.register("Here-v0", "__main__:Here")
+
+model = agents.A3C("MlpPolicy", "CartPole-v1", n_workers=2)
+model.learn(100)
+print("bare", model.num_timesteps)
+
+seen = []
+def look(found, _):
+    seen.extend(found["infos"])
+    return True
+
+for env in (Here(), Here, "Here-v0", lambda: gym.wrappers.TimeLimit(Here(), 5)):
+    print("env", agents.A3C("MlpPolicy", env, n_workers=2).learn(60, callback=look).num_timesteps)
+
+print("caller is a worker", os.getpid() in {info["pid"] for info in seen})
+print("forked from the caller", os.getpid() in {info["ppid"] for info in seen})
+print("threads in workers", {info["OMP"] for info in seen}, "in the caller", os.environ["OMP_NUM_THREADS"])
+print("main module in workers", {info["main"] for info in seen})
+# what the worker server was started with, before it could import anything
+(server,) = {info["ppid"] for info in seen}
+print("server", [line for line in open(f"/proc/{server}/environ").read().split("\\0") if line.startswith("OMP")])
+
+class Broken(Here):
+    def step(self, action):
+        raise Complaint("from a worker")
+
+try:
+    agents.A3C("MlpPolicy", Broken(), n_workers=2).learn(60)
+except Complaint as complaint:  # the very class, although workers got it by value
+    print("caught", complaint)
+"""
+)
+
+
+def run(arguments: list[str], text: str | None = None, **settings: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", **settings}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment,
+        check=False,
+    )
+
+
+def test_a_script_without_a_guard_trains_on_what_it_defines(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    finished = run([str(script)], OMP_NUM_THREADS="3")
+    assert finished.stdout.splitlines() == [
+        "bare 100",
+        "env 60",
+        "env 60",
+        "env 60",
+        "env 60",
+        "caller is a worker False",
+        "forked from the caller False",
+        "threads in workers {'1'} in the caller 3",
+        "main module in workers {None}",
+        "server ['OMP_NUM_THREADS=1']",
+        "caught from a worker",
+    ], finished.stderr
+    assert finished.stderr == ""
+    assert finished.returncode == 0
+
+
+SESSION = (
+    """
+import os
+import signal
+import agents
+"""
+    + ENVIRONMENT
+    + """
+class Told:
+    def __init__(self):
+        self.pids = {agents.asynchronous.processes._server._forkserver_pid}
+
+    def __call__(self, found, _):
+        self.pids |= {info["pid"] for info in found["infos"]}
+        if len(self.pids) == 3:
+            print("pids", *self.pids)
+            print("learning", flush=True)
+            self.pids.add(None)
+        return True
+
+model = agents.A3C("MlpPolicy", Here(), n_workers=2)
+try:
+    model.learn(10**9, callback=Told())
+except KeyboardInterrupt:
+    print("interrupted", model.num_timesteps > 0, model.predict(np.zeros(2, np.float32))[0] in (0, 1))
+    print("goes on", model.learn(30).num_timesteps)
+"""
+)
+
+
+def start(*arguments: str, stdin: str | None = None) -> subprocess.Popen[str]:
+    """In a process group of its own, as a shell's foreground job."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    process.stdin.write(stdin or "")
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (met := condition()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return met
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_ctrl_c_in_a_session_without_a_file_stops_all_and_keeps_the_model() -> None:
+    # the terminal sends SIGINT to the whole group: caller, workers, their server
+    process = start("-", stdin=SESSION)
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(2)]
+    assert lines[1] == "learning\n", process.stderr.read() if process.stderr else ""
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert out.splitlines() == ["interrupted True True", "goes on 30"], err
+    assert err == ""  # no worker complains
+    assert process.returncode == 0
+
+
+def test_workers_and_their_server_end_when_the_caller_is_killed() -> None:
+    process = start("-c", SESSION)
+    assert process.stdout is not None
+    pids = [int(word) for word in process.stdout.readline().split()[1:]]
+    assert len(pids) == 3
+    assert process.stdout.readline() == "learning\n"
+    assert not any(is_gone(pid) for pid in pids)
+    process.kill()
+    process.communicate(timeout=60)
+    assert wait_until(lambda: all(is_gone(pid) for pid in pids))
