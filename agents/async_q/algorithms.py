@@ -13,12 +13,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.dqn.policies import CnnPolicy, DQNPolicy, MlpPolicy, MultiInputPolicy
 
-from agents.async_q.exploration import FinalEpsilon, checked_final_epsilon, draw_final_epsilons
+from agents.async_q.exploration import FinalEpsilon, checked_final_epsilon, draw_final_epsilons, mean_epsilon
 from agents.async_q.learner import Method, ValueRecipe
 from agents.asynchronous.algorithm import AsynchronousAlgorithm
 from agents.asynchronous.arguments import check_number, check_whole
@@ -96,8 +95,8 @@ class AsynchronousValueMethod(AsynchronousAlgorithm):
         self.exploration_fraction = exploration_fraction
         self.exploration_initial_eps = exploration_initial_eps
         self.exploration_final_eps = exploration_final_eps
-        # both go into a model's file, so that a loaded model explores and copies as it would have gone on
-        self._epsilons: NDArray[np.float64] | None = None
+        # the workers' mean epsilon; with the step of the last copy it goes into a model's file
+        self.exploration_rate = exploration_initial_eps
         self._target_copied_at = np.zeros(1, dtype=np.int64)
         super().__init__(
             policy,
@@ -133,14 +132,9 @@ class AsynchronousValueMethod(AsynchronousAlgorithm):
         self._target_flat = FlatParameters(self.policy.q_net_target.parameters())
         (seed,) = self._seeds.spawn(1)
         self._final_epsilons = draw_final_epsilons(self.exploration_final_eps, self.n_workers, seed)
-        if self._epsilons is None:
-            self._epsilons = np.full(self.n_workers, float(self.exploration_initial_eps))
-        elif len(self._epsilons) != self.n_workers:  # loaded for another number of workers
-            self._epsilons = np.full(self.n_workers, self._epsilons.mean())
         self._extras |= {
             "target": self._target_flat.vector.numpy(force=True),
             "target_copied_at": self._target_copied_at,
-            "epsilons": self._epsilons,
         }
 
     @staticmethod
@@ -157,7 +151,7 @@ class AsynchronousValueMethod(AsynchronousAlgorithm):
             gamma=self.gamma,
             target_update_interval=self.target_update_interval,
             initial_epsilon=self.exploration_initial_eps,
-            final_epsilons=tuple(float(value) for value in self._final_epsilons),
+            final_epsilons=self._final_epsilons,
             exploration_fraction=self.exploration_fraction,
         )
 
@@ -177,14 +171,26 @@ class AsynchronousValueMethod(AsynchronousAlgorithm):
         """The target network."""
         return self.policy.q_net_target
 
-    @property
-    def exploration_rate(self) -> float:
-        """The workers' mean epsilon."""
-        return float(self._extras["epsilons"].mean())
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> Any:
+        found = super()._setup_learn(*args, **kwargs)
+        self._follow_exploration()
+        return found
 
-    @exploration_rate.setter
-    def exploration_rate(self, rate: float) -> None:
-        self._extras["epsilons"][:] = rate
+    def remember_updates(self, updates: int) -> None:
+        """Count gradient pushes as they are delivered, and let exploration follow the steps."""
+        super().remember_updates(updates)
+        self._follow_exploration()
+
+    def update_progress(self, total_timesteps: int) -> None:
+        """Set the remaining progress, the learning rate that the optimizer shows, and the rate of exploration."""
+        super().update_progress(total_timesteps)
+        self._follow_exploration()
+
+    def _follow_exploration(self) -> None:
+        progress = self.num_timesteps / max(self._total_timesteps, 1)
+        self.exploration_rate = mean_epsilon(
+            self.exploration_initial_eps, self._final_epsilons, self.exploration_fraction, progress
+        )
 
     def predict(
         self,

@@ -7,10 +7,9 @@ several degrees of exploration run side by side is part of the method (Mnih et a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 FinalEpsilon = float | Mapping[float, float]
 
@@ -46,12 +45,13 @@ def checked_final_epsilon(final: FinalEpsilon) -> float | dict[float, float]:
     return values if isinstance(final, Mapping) else float(final)
 
 
-def draw_final_epsilons(final: FinalEpsilon, n_workers: int, seed: np.random.SeedSequence) -> NDArray[np.float64]:
-    """One final epsilon a worker, (n_workers,)."""
+def draw_final_epsilons(final: FinalEpsilon, n_workers: int, seed: np.random.SeedSequence) -> tuple[float, ...]:
+    """One final epsilon a worker."""
     if not isinstance(final, Mapping):
-        return np.full(n_workers, float(final))
+        return (float(final),) * n_workers
     values, probabilities = np.array(list(final)), np.array(list(final.values()))
-    return np.random.default_rng(seed).choice(values, size=n_workers, p=probabilities / probabilities.sum())
+    drawn = np.random.default_rng(seed).choice(values, size=n_workers, p=probabilities / probabilities.sum())
+    return tuple(drawn.tolist())
 
 
 def epsilon(initial: float, final: float, fraction: float, progress: float) -> float:
@@ -66,3 +66,8 @@ def epsilon(initial: float, final: float, fraction: float, progress: float) -> f
     if progress >= fraction:
         return final
     return initial + progress / fraction * (final - initial)
+
+
+def mean_epsilon(initial: float, finals: Sequence[float], fraction: float, progress: float) -> float:
+    """Mean of the workers' epsilons, each annealed to its own final value."""
+    return sum(epsilon(initial, final, fraction, progress) for final in finals) / len(finals)

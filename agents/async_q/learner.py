@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.async_q.exploration import epsilon
+from agents.async_q.exploration import epsilon, mean_epsilon
 from agents.async_q.networks import action_values
 from agents.async_q.targets import n_step_targets, one_step_targets
 from agents.asynchronous.learner import Learner, Setting
@@ -51,7 +51,6 @@ class ValueLearner:
         self.parameters = setting.parameters
         self._recipe = recipe
         self._segment = setting.segment
-        self._worker = setting.worker
         self._values = action_values(setting)
         self._generator = np.random.default_rng(setting.seed)
         self._target = setting.arrays["target"]
@@ -59,7 +58,7 @@ class ValueLearner:
         self._target_copied_at = setting.arrays["target_copied_at"]
         self._final = recipe.final_epsilons[setting.worker]
         self._epsilon = recipe.initial_epsilon
-        self._epsilons = setting.arrays["epsilons"]
+        self._progress = 0.0
         self._n_actions = int(setting.policy.action_space.n)  # type: ignore[attr-defined]
         self._next_actions: NDArray[np.int64] | None = None
         self._errors = np.zeros(0, dtype=np.float32)
@@ -68,7 +67,7 @@ class ValueLearner:
         """Anneal exploration, and copy into the target network when that is due."""
         recipe = self._recipe
         self._epsilon = epsilon(recipe.initial_epsilon, self._final, recipe.exploration_fraction, progress)
-        self._epsilons[self._worker] = self._epsilon
+        self._progress = progress
         self._copy_to_target(step)
         self._values.begin()
 
@@ -153,5 +152,9 @@ class ValueLearner:
         return {}
 
     def statistics(self) -> dict[str, float]:
-        """The last segment's mean squared error, and the worker's exploration."""
-        return {"loss": float(np.square(self._errors).mean()), "rollout/exploration_rate": float(self._epsilons.mean())}
+        """The last segment's mean squared error, and the workers' mean exploration."""
+        recipe = self._recipe
+        exploration_rate = mean_epsilon(
+            recipe.initial_epsilon, recipe.final_epsilons, recipe.exploration_fraction, self._progress
+        )
+        return {"loss": float(np.square(self._errors).mean()), "rollout/exploration_rate": exploration_rate}

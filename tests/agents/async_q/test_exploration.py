@@ -12,7 +12,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 import agents
 from agents.async_q.algorithms import PAPERS_FINAL_EPSILONS
-from agents.async_q.exploration import checked_final_epsilon, draw_final_epsilons, epsilon
+from agents.async_q.exploration import checked_final_epsilon, draw_final_epsilons, epsilon, mean_epsilon
 from agents.async_q.learner import ValueLearner
 from tests.agents.async_q.valuing import make_policy, make_recipe, make_setting
 from tests.agents.toys import Counter
@@ -28,18 +28,18 @@ def test_the_default_is_the_papers_distribution() -> None:
 
 def test_final_epsilons_are_drawn_with_the_given_probabilities() -> None:
     drawn = draw_final_epsilons(PAPER, 3000, np.random.SeedSequence(0))
-    counts = [int((drawn == value).sum()) for value in PAPER]
+    counts = [drawn.count(value) for value in PAPER]
     assert sum(counts) == 3000
     assert scipy.stats.chisquare(counts, [3000 * p for p in PAPER.values()]).pvalue > 0.01
 
 
 def test_the_draw_is_repeated_for_a_seed_and_differs_between_seeds() -> None:
-    draws = [draw_final_epsilons(PAPER, 20, np.random.SeedSequence(seed)).tolist() for seed in (1, 1, 2)]
+    draws = [draw_final_epsilons(PAPER, 20, np.random.SeedSequence(seed)) for seed in (1, 1, 2)]
     assert draws[0] == draws[1] != draws[2]
 
 
 def test_a_float_is_everybodys_final_epsilon() -> None:
-    np.testing.assert_array_equal(draw_final_epsilons(0.2, 3, np.random.SeedSequence(0)), [0.2, 0.2, 0.2])
+    assert draw_final_epsilons(0.2, 3, np.random.SeedSequence(0)) == (0.2, 0.2, 0.2)
 
 
 def test_a_value_of_probability_0_is_never_drawn_and_probabilities_may_sum_to_1_roughly() -> None:
@@ -93,9 +93,13 @@ def test_every_worker_anneals_to_its_own_final_epsilon_by_the_global_progress() 
     setting = make_setting(make_policy(Counter.observation_space), 5, 1, worker=2)
     learner = ValueLearner(recipe, setting)
     learner.begin(250, 0.25)
-    np.testing.assert_allclose(setting.arrays["epsilons"], [0, 0, 0.75, 0])  # its own slot, halfway to .5
+    assert learner._epsilon == 0.75  # halfway from 1 to .5
     learner.begin(500, 0.5)
-    assert setting.arrays["epsilons"][2] == 0.5
+    assert learner._epsilon == 0.5
+
+
+def test_what_is_logged_is_the_mean_over_workers() -> None:
+    assert mean_epsilon(1.0, (0.1, 0.01, 0.5), 0.5, 0.25) == pytest.approx((0.55 + 0.505 + 0.75) / 3)
 
 
 @pytest.mark.parametrize("n_envs", [1, 3])
@@ -148,7 +152,7 @@ def test_two_workers_explore_differently_where_they_drew_differently() -> None:
     model = agents.AsyncQLearning("MlpPolicy", "CartPole-v1", n_workers=2, exploration_fraction=0.1, seed=4)
     assert len(set(model._final_epsilons)) == 2  # by this seed
     model.learn(300)
-    assert model.exploration_rate == pytest.approx(model._final_epsilons.mean())
+    assert model.exploration_rate == pytest.approx(sum(model._final_epsilons) / 2)
 
 
 def test_exploration_goes_on_from_the_share_done_when_learning_continues() -> None:

@@ -63,7 +63,6 @@ def make_setting(policy: DQNPolicy, n_steps: int, n_envs: int, worker: int = 0, 
             "parameters": flat.vector.numpy(),
             "target": target.vector.numpy(),
             "target_copied_at": np.zeros(1, dtype=np.int64),
-            "epsilons": np.zeros(4),
         },
     )
 
