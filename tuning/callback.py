@@ -99,10 +99,7 @@ class RunCallback(BaseCallback):
                 self._note_episode(info["episode"])
         self._reporter.update(self.model.num_timesteps, self._stopwatch.seconds)
         if self.model.num_timesteps >= self._next_evaluation:
-            self._next_evaluation = self._evaluation_after(self.model.num_timesteps)
-            # the evaluation at the end is that of the final model
-            if self.model.num_timesteps < self._config.n_timesteps:
-                self._pause_and_evaluate()
+            self._pause_and_evaluate()
         if time.monotonic() >= self._next_status:
             self._next_status = time.monotonic() + _SECONDS_BETWEEN_STATUSES
             self._recorder.flush()
@@ -138,7 +135,10 @@ class RunCallback(BaseCallback):
                 pauses.enter_context(stands_still())
             if stands_still is not None or not self._trains_beside:
                 pauses.enter_context(self._stopwatch.paused())
-            self._evaluate_and_save()
+            # the steps of workers that were stopped now, which may be more than were told so far
+            self._next_evaluation = self._evaluation_after(self.model.num_timesteps)
+            if self.model.num_timesteps < self._config.n_timesteps:  # the one at the end is that of the final model
+                self._evaluate_and_save()
 
     def _evaluate_and_save(self) -> None:
         self._recorder.flush()

@@ -108,12 +108,15 @@ def test_an_atari_episode_is_reported_by_its_true_score_and_end():
         ("ALE/Pong-v5", "ale_py", "atari"),
         ("PongNoFrameskip-v4", "ale_py", "atari"),
         ("HalfCheetah-v5", "mujoco", "mujoco"),
+        ("LunarLander-v3", "Box2D", "box2d"),
     ],
 )
 def test_a_missing_extra_is_named_with_its_command(monkeypatch, env_id, missing, extra):
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == missing else real(name, *rest))
     monkeypatch.setitem(sys.modules, missing, None)  # importing it fails
+    for name in [name for name in sys.modules if name.startswith(("gymnasium.envs.box2d", "gymnasium.envs.mujoco"))]:
+        monkeypatch.delitem(sys.modules, name)
     for name in [name for name in gym.registry if name.startswith("ALE/") or "NoFrameskip" in name]:
         monkeypatch.delitem(gym.registry, name)
     with pytest.raises(MissingExtraError, match=rf'pip install "actorzoo\[{extra}\]"'):
