@@ -243,11 +243,13 @@ def test_a_checkpoint_is_noted_in_the_status_and_dropped_with_its_files(recorder
 
 def test_a_status_is_never_half_written(recorder, monkeypatch):
     before = recorder.folder.status
+    write = Path.write_text
 
-    def fail(*arguments, **settings):
+    def write_half(path, text, **settings):
+        write(path, text[: len(text) // 2], **settings)
         raise OSError("disk full")
 
-    monkeypatch.setattr(Path, "write_text", fail)
+    monkeypatch.setattr(Path, "write_text", write_half)
     with pytest.raises(OSError, match="disk full"):
         recorder.write_status("finished", 1, 1.0)
     assert recorder.folder.status == before
