@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import pickle
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -161,15 +160,6 @@ def test_shared_arrays_are_the_same_memory_in_another_process() -> None:
     shared.arrays["a"][:] = 21
     assert run_together(double, [(shared,)]) == [0]
     np.testing.assert_array_equal(shared.arrays["a"], [42] * 4)
-
-
-def test_private_arrays_travel_as_copies_with_their_contents() -> None:
-    arrays = SharedArrays({"a": ((2,), np.float32)}, shared=False)
-    arrays.arrays["a"][:] = 3
-    copied = pickle.loads(pickle.dumps(arrays))
-    np.testing.assert_array_equal(copied.arrays["a"], [3, 3])
-    copied.arrays["a"][:] = 4
-    np.testing.assert_array_equal(arrays.arrays["a"], [3, 3])
 
 
 @pytest.mark.parametrize("n_workers", [1, 5])
