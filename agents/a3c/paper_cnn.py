@@ -37,7 +37,7 @@ class PaperCNN(BaseFeaturesExtractor):
                 f"{observation_space}. Use MlpPolicy for other observations, or normalized_image=True for float images."
             )
         super().__init__(observation_space, features_dim)
-        self.cnn = nn.Sequential(
+        self.cnn: nn.Module = nn.Sequential(
             nn.Conv2d(observation_space.shape[0], 16, kernel_size=8, stride=4),
             nn.ReLU(),
             nn.Conv2d(16, 32, kernel_size=4, stride=2),
@@ -46,7 +46,7 @@ class PaperCNN(BaseFeaturesExtractor):
         )
         with th.no_grad():
             width = self.cnn(th.zeros(1, *observation_space.shape)).shape[1]
-        self.linear = nn.Sequential(nn.Linear(width, features_dim), nn.ReLU())
+        self.linear: nn.Module = nn.Sequential(nn.Linear(width, features_dim), nn.ReLU())
 
     def forward(self, observations: th.Tensor) -> th.Tensor:
         """Features (n, features_dim) of images (n, channels, height, width)."""
