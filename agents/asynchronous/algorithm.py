@@ -42,15 +42,13 @@ from agents.asynchronous.delivery import Delivery, SegmentProgressBar
 from agents.asynchronous.events import Ready
 from agents.asynchronous.learner import Recipe
 from agents.asynchronous.memory import SharedArrays
-from agents.asynchronous.normalization import load_shared, own_arrays, write_back
+from agents.asynchronous.normalization import ModelNormalization
 from agents.asynchronous.optimizer import FlatOptimizer, UpdateRule
 from agents.asynchronous.processes import warm_up
 from agents.asynchronous.supervisor import Supervisor
 from agents.asynchronous.supported_spaces import check_spaces
 from agents.asynchronous.worker import Task, build_worker
 from agents.common.flat import FlatParameters, flatten_buffers
-from wrappers.running_statistics import RunningStatistics
-from wrappers.vec_normalize import learning_statistics_of
 
 ALL_ACTION_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
@@ -157,7 +155,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         self._seeds = np.random.SeedSequence()  # until set_random_seed
         # what workers share besides parameters and statistics, in the calling process's memory; a subclass fills it
         self._extras: dict[str, NDArray[Any]] = {}
-        self._statistics: dict[str, RunningStatistics] | None = None
+        self._normalization: ModelNormalization | None = None
         self._beside: _Beside | None = None
         if _init_setup_model:
             self._setup_model()
@@ -340,11 +338,11 @@ class AsynchronousAlgorithm(BaseAlgorithm):
 
     def _normalization_arrays(self) -> dict[str, NDArray[Any]]:
         """Statistics of the environment's VecNormalize, where it has one that learns."""
-        self._statistics = None
+        self._normalization = None
         if self._vec_normalize_env is None or not self._vec_normalize_env.training:
             return {}
-        self._statistics = learning_statistics_of(self._vec_normalize_env)
-        return own_arrays(self._statistics)
+        self._normalization = ModelNormalization(self._vec_normalize_env)
+        return self._normalization.arrays()
 
     def _learn_inside(self, steps: int, delivery: Delivery) -> None:
         """One worker in this process, on the model's own environment and parameters."""
@@ -450,10 +448,8 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         if self._flat.vector.device.type != "cpu":
             with th.no_grad():
                 self._flat.vector.copy_(th.from_numpy(arrays["parameters"]))
-        if self._statistics is not None and "normalization" in arrays:
-            assert self._vec_normalize_env is not None
-            load_shared(self._statistics, arrays)
-            write_back(self._vec_normalize_env, self._statistics)
+        if self._normalization is not None and "normalization" in arrays:
+            self._normalization.adopt(arrays)
 
     # what the delivery of events asks of the model
 
@@ -484,7 +480,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
     # saving
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_flat", "_given_env", "_extras", "_statistics", "_beside"]
+        return [*super()._excluded_save_params(), "_flat", "_given_env", "_extras", "_normalization", "_beside"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []

@@ -13,112 +13,112 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
+from stable_baselines3.common.vec_env import VecNormalize as SB3VecNormalize
 
 from agents.asynchronous.memory import FileLock
-from wrappers.running_statistics import RunningStatistics
-from wrappers.vec_normalize import learning_statistics_of
+from wrappers.statistics_exchange import StatisticsExchange
+from wrappers.vec_normalize import VecNormalize, learning_statistics_of
+
+Arrays = Mapping[str, NDArray[Any]]
 
 
-def adopt_statistics(vec_normalize: VecNormalize) -> dict[str, RunningStatistics]:
-    """The wrapper's statistics by name, as objects that merge; SB3's own kind is replaced by them in place."""
-    statistics = learning_statistics_of(vec_normalize)
-    for name, own in statistics.items():
-        if name == "ret_rms":
-            vec_normalize.ret_rms = own
-        elif name == "obs_rms":
-            vec_normalize.obs_rms = own  # type: ignore[assignment] # SB3 annotates the dict only
-        else:
-            vec_normalize.obs_rms[name.removeprefix("obs_rms/")] = own
-    return statistics
+class ModelNormalization:
+    """The calling process's end: lets the model's VecNormalize, of either kind, have what the workers have merged.
 
-
-def write_back(vec_normalize: VecNormalize, statistics: Mapping[str, RunningStatistics]) -> None:
-    """Give a wrapper of SB3's own kind the numbers of ``statistics``; ours shares the objects already."""
-    for name, own in statistics.items():
-        target: Any
-        if name == "ret_rms":
-            target = vec_normalize.ret_rms
-        elif name == "obs_rms":
-            target = vec_normalize.obs_rms
-        else:
-            target = vec_normalize.obs_rms[name.removeprefix("obs_rms/")]
-        if target is not own:
-            target.mean, target.var, target.count = own.mean.copy(), own.var.copy(), own.count
-
-
-def own_arrays(statistics: Mapping[str, RunningStatistics]) -> dict[str, NDArray[Any]]:
-    """The arrays that workers share, holding the present statistics.
-
-    Two versions and the number of the valid one: a worker that is killed while it writes leaves the other intact.
+    Args:
+        vec_normalize: the model's; one of SB3's own kind keeps statistics of SB3's own kind.
     """
-    flat = np.concatenate([own.to_flat() for own in statistics.values()])
-    return {"normalization": np.stack([flat, flat]), "normalization_valid": np.zeros(1, dtype=np.int64)}
+
+    def __init__(self, vec_normalize: SB3VecNormalize) -> None:
+        self._vec_normalize = vec_normalize
+        self._statistics = learning_statistics_of(vec_normalize)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The arrays that workers share, holding the present statistics.
+
+        Two versions and the number of merges, which is even where the first one is valid: a worker that is killed while
+        it writes leaves the other intact.
+        """
+        wrapper = self._vec_normalize
+        largest = wrapper.largest_sum if isinstance(wrapper, VecNormalize) else 0.0
+        vector = np.concatenate([*(own.to_flat() for own in self._statistics.values()), [largest]])
+        return {"normalization": np.stack([vector, vector]), "normalization_merges": np.zeros(1, dtype=np.int64)}
+
+    def adopt(self, arrays: Arrays) -> None:
+        """Take what is valid now; no worker waits for it."""
+        vector = _valid(arrays)
+        start = 0
+        for name, own in self._statistics.items():
+            own.load_flat(vector[start : start + own.flat_size])
+            start += own.flat_size
+            self._show(name, own)
+        if isinstance(self._vec_normalize, VecNormalize):
+            self._vec_normalize.largest_sum = float(vector[-1])
+
+    def _show(self, name: str, own: Any) -> None:
+        """Give a wrapper of SB3's own kind the numbers; ours has the statistics themselves."""
+        wrapper: Any = self._vec_normalize
+        if name == "ret_rms":
+            shown = wrapper.ret_rms
+        else:
+            shown = wrapper.obs_rms if name == "obs_rms" else wrapper.obs_rms[name.removeprefix("obs_rms/")]
+        if shown is not own:
+            shown.mean, shown.var, shown.count = own.mean.copy(), own.var.copy(), own.count
 
 
-def load_shared(statistics: Mapping[str, RunningStatistics], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Let statistics take the values of the shared arrays."""
-    versions, valid = arrays["normalization"], arrays["normalization_valid"]
+def _valid(arrays: Arrays) -> NDArray[np.float64]:
+    """A copy of the valid version that was not written to while it was copied."""
+    versions, merges = arrays["normalization"], arrays["normalization_merges"]
     while True:
-        version = int(valid[0])
-        flat = versions[version].copy()
-        if valid[0] == version:  # else it may have been overwritten while it was copied
-            break
-    start = 0
-    for own in statistics.values():
-        own.load_flat(flat[start : start + own.flat_size])
-        start += own.flat_size
+        number = int(merges[0])
+        vector: NDArray[np.float64] = versions[number % 2].copy()
+        # the next merge writes to the other version; only the one after that, to this
+        if merges[0] == number:
+            return vector
 
 
 class SharedNormalization:
     """A worker's end of the shared statistics.
 
     Args:
-        statistics: of the worker's own wrapper; they take the shared values.
+        vec_normalize: the worker's own wrapper; its statistics take the shared values.
         arrays: the shared ones.
         lock: held while merging.
     """
 
     def __init__(
         self,
-        statistics: Mapping[str, RunningStatistics],
-        arrays: Mapping[str, NDArray[Any]],
+        vec_normalize: SB3VecNormalize,
+        arrays: Arrays,
         lock: FileLock | contextlib.AbstractContextManager[None],
     ) -> None:
-        self._statistics = dict(statistics)
+        self._exchange = StatisticsExchange(vec_normalize)
         self._versions = arrays["normalization"]
-        self._valid = arrays["normalization_valid"]
+        self._merges = arrays["normalization_merges"]
         self._lock = lock
-        self._shared = {name: own.copy() for name, own in self._statistics.items()}
-        load_shared(self._statistics, arrays)
-        for own in self._statistics.values():
-            own.track_delta()
+        self._exchange.write(_valid(arrays))
+        self._exchange.track()
 
     @classmethod
     def of(
         cls,
         venv: VecEnv,
-        arrays: Mapping[str, NDArray[Any]],
+        arrays: Arrays,
         lock: FileLock | contextlib.AbstractContextManager[None],
     ) -> SharedNormalization | None:
         """The worker's end, or None where the environment has no statistics that are shared."""
         vec_normalize = unwrap_vec_normalize(venv)
         if vec_normalize is None or "normalization" not in arrays:
             return None
-        return cls(adopt_statistics(vec_normalize), arrays, lock)
+        return cls(vec_normalize, arrays, lock)
 
     def exchange(self) -> None:
         """Merge what was seen since the last call into the shared statistics, and go on from these."""
-        deltas = {name: own.take_delta() for name, own in self._statistics.items()}
         with self._lock:
-            valid = int(self._valid[0])
-            start = 0
-            for name, shared in self._shared.items():
-                where = slice(start, start + shared.flat_size)
-                shared.load_flat(self._versions[valid, where])
-                shared.merge(deltas[name])
-                shared.to_flat(self._versions[1 - valid, where])
-                start = where.stop
-            self._valid[0] = 1 - valid
-        for name, own in self._statistics.items():
-            own.rebase(self._shared[name])
+            valid = int(self._merges[0]) % 2
+            following = self._versions[1 - valid]
+            np.copyto(following, self._versions[valid])
+            self._exchange.report(following)
+            self._merges[0] += 1
+            self._exchange.follow(following)

@@ -160,6 +160,8 @@ class Worker:
                 self._lag = budget.updates - updates_at_pull
             self.store.push(gradient, self._learning_rate())
             budget.count_update(self.index)
+        if self._normalization is not None:
+            self._normalization.exchange()  # the reset of a worker that found no step left was seen, too
         if pending.segments:
             yield self._complete(pending, None)
 
