@@ -93,6 +93,20 @@ class GaussianActor:
         executed = np.clip(shaped, self._space.low, self._space.high).astype(self._space.dtype)
         return Decision(shaped, executed, ratios, scores)
 
+    def judge(self, action: FloatArray, outputs: Sequence[float]) -> tuple[float, list[float]]:
+        """Log density of a recorded action in environment units, and its score.
+
+        Args:
+            action: [action_dim].
+            outputs: means and spreads, value and w.x of the observation.
+        """
+        half = self._center.size
+        linear = np.array(outputs)
+        mean, spread = linear[:half], linear[half : 2 * half]
+        standardized = (action - self._center) / self._reach
+        log_density = gaussian_log_density(standardized, mean, log_std(spread)) - np.log(self._reach).sum()
+        return float(log_density), gaussian_score(standardized, mean, spread).tolist()
+
 
 def make_actor(behavior: Behavior, action_space: spaces.Space, policy: LinearPolicy) -> SoftmaxActor | GaussianActor:
     """The actor that fits the action space."""

@@ -32,6 +32,7 @@ from agents.off_pac.deep_policy import CnnPolicy, DeepPolicy, MlpPolicy, MultiIn
 from agents.off_pac.dense_learner import DenseLearner
 from agents.off_pac.learner import LearnerSettings, LinearLearner
 from agents.off_pac.linear_policy import LinearPolicy, TileCodingPolicy
+from agents.off_pac.offline import learn_from_dataset
 from agents.off_pac.online import OnlineRun
 from agents.off_pac.replay_buffers import make_replay_buffer
 from agents.off_pac.replayed import act, copy_target, update
@@ -76,7 +77,8 @@ class OffPAC(OffPolicyAlgorithm):
         n_steps: deep policies only: length of the segments drawn from replay; None is 1 where trace_decay is 0 (longer
             ones would not be used) and 10 elsewhere.
         rho_bar: deep policies only: where importance ratios are truncated.
-        ent_coef: deep policies only: weight of the target policy's entropy in the objective.
+        ent_coef: deep policies only: weight of the entropy of pi in the objective, in units of the reward; without it
+            a softmax saturates before the critic knows anything, and does not come back.
         stats_window_size, tensorboard_log, policy_kwargs, verbose, seed, device, _init_setup_model: as in SB3; linear
             policies run on the CPU.
 
@@ -114,7 +116,7 @@ class OffPAC(OffPolicyAlgorithm):
         gradient_steps: int = 1,
         target_update_interval: int = 1000,
         rho_bar: float = 1.0,
-        ent_coef: float = 0.0,
+        ent_coef: float = 0.1,
         max_grad_norm: float = 10.0,
         replay_buffer_class: type[ReplayBuffer] | None = None,
         replay_buffer_kwargs: dict[str, Any] | None = None,
@@ -177,8 +179,7 @@ class OffPAC(OffPolicyAlgorithm):
         self.generator = np.random.default_rng(seed)
         self._n_calls = 0
         self._unsaved_behavior: str | None = None
-        self.eligibility_traces = th.zeros(0)
-        self.followon_traces = th.zeros(0)
+        self.clear_traces()
         self._learner: LinearLearner | None = None
         self._check_arguments()
         if _init_setup_model:
@@ -370,7 +371,7 @@ class OffPAC(OffPolicyAlgorithm):
         )
         callback.on_training_start(locals(), globals())
         assert self.env is not None
-        self._learner = self._make_learner()
+        self._learner = self.make_learner(self.n_envs)
         run = OnlineRun(self, self._learner, total_timesteps, log_interval)
         try:
             if unwatched and run.fits_single(self.env):
@@ -383,9 +384,47 @@ class OffPAC(OffPolicyAlgorithm):
         callback.on_training_end()
         return self
 
+    def learn_from(
+        self,
+        dataset: Any,
+        n_epochs: int = 1,
+        callback: MaybeCallback = None,
+        log_interval: int = 10_000,
+        tb_log_name: str = "OffPAC",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Learn the target policy from a fixed data set; the environment is not touched.
+
+        Args:
+            dataset: a mapping of arrays ``observations``, ``actions``, ``rewards``, ``next_observations``,
+                ``terminations``, ``truncations`` in the order things happened and ``behavior_probabilities`` (of the
+                action taken [N], or of all [N, n_actions]; densities for Box actions), a Minari data set, or its id.
+                Without probabilities they are estimated by behavior cloning, with a warning.
+            n_epochs: how often to go through it.
+            callback: called after every row (linear) or every update (deep).
+            log_interval: rows between two log entries.
+            tb_log_name, reset_num_timesteps, progress_bar: as in ``learn``; steps are rows.
+
+        Returns:
+            The model.
+
+        Raises:
+            ValueError: the data set is not usable; names the array and the row.
+        """
+        arguments = (callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
+        learn_from_dataset(self, dataset, n_epochs, *arguments)
+        return self
+
     # learning with a linear policy
 
-    def _make_learner(self) -> LinearLearner:
+    def clear_traces(self) -> None:
+        """Forget the traces that a file would hold."""
+        self.eligibility_traces = th.zeros(0)
+        self.followon_traces = th.zeros(0)
+
+    def make_learner(self, n_envs: int) -> LinearLearner:
+        """A learner on the policy's weights, with the traces that were kept if they fit ``n_envs`` environments."""
         assert isinstance(self.policy, LinearPolicy)
         settings = LearnerSettings(
             gamma=self.gamma,
@@ -397,13 +436,13 @@ class OffPAC(OffPolicyAlgorithm):
         table = self.policy.table()
         learner: LinearLearner
         if features.sparse:
-            learner = SparseLearner(table, self.n_envs, settings, features.n_active)
+            learner = SparseLearner(table, n_envs, settings, features.n_active)
         else:
-            learner = DenseLearner(table, self.n_envs, settings)
+            learner = DenseLearner(table, n_envs, settings)
         traces = self.eligibility_traces.numpy()
-        if traces.shape == (self.n_envs, features.n_features, self.policy.n_outputs + 1):
+        if traces.shape == (n_envs, features.n_features, self.policy.n_outputs + 1):
             learner.import_traces(traces)
-        if len(self.followon_traces) == self.n_envs:
+        if len(self.followon_traces) == n_envs:
             learner.carried = self.followon_traces.tolist()
         return learner
 

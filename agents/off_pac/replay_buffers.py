@@ -13,7 +13,7 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
+from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
@@ -115,14 +115,19 @@ def recorded(actions: NDArray, log_behavior: NDArray[np.float64]) -> NDArray[np.
         log_behavior: [n, n_actions] log b(.|s) for Discrete actions, [n] log b(a|s) for Box ones.
     """
     n = len(actions)
-    return np.hstack([actions.reshape(n, -1), log_behavior.reshape(n, -1)]).astype(np.float32)
+    left, right = actions.reshape(n, -1), log_behavior.reshape(n, -1)
+    stored = np.empty((n, left.shape[1] + right.shape[1]), dtype=np.float32)
+    stored[:, : left.shape[1]] = left
+    stored[:, left.shape[1] :] = right
+    return stored
 
 
 def make_replay_buffer(model: OffPAC) -> ReplayBuffer:
     """The buffer that the model's arguments ask for.
 
     Raises:
-        ValueError: segments of several steps are wanted from a buffer class that cannot give them.
+        ValueError: segments of several steps are wanted from a buffer class that cannot give them, or the class sums
+            rewards of actions that the target policy would not have taken.
     """
     if model.replay_buffer_class is None:
         is_dict = isinstance(model.observation_space, spaces.Dict)
@@ -132,6 +137,13 @@ def make_replay_buffer(model: OffPAC) -> ReplayBuffer:
             f"n_steps={model.n_steps} needs consecutive steps, but {model.replay_buffer_class.__name__} draws "
             f"single ones; use "
             "n_steps=1 (trace_decay=0.0) or derive the class from SegmentReplayBuffer."
+        )
+    if issubclass(model.replay_buffer_class, NStepReplayBuffer):
+        raise ValueError(
+            f"replay_buffer_class={model.replay_buffer_class.__name__} adds up rewards of several steps without "
+            f"importance "
+            "ratios, but the behavior's later actions are not the target policy's; use n_steps=... with "
+            "trace_decay=... instead."
         )
     arguments = dict(model.replay_buffer_kwargs)
     if issubclass(model.replay_buffer_class, HerReplayBuffer):

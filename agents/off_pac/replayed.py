@@ -23,7 +23,7 @@ from torch.nn import functional
 from agents.common.retrace import retrace_targets
 from agents.common.vtrace import vtrace_targets
 from agents.off_pac.behavior import ContinuousBehavior, DiscreteBehavior
-from agents.off_pac.deep_policy import DeepPolicy, action_probabilities, entropy
+from agents.off_pac.deep_policy import DeepPolicy, entropy
 from agents.off_pac.replay_buffers import SegmentMixin, Segments, recorded
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def act(model: OffPAC) -> tuple[NDArray, NDArray[np.float32]]:
         if behavior.uses_target:
             with th.no_grad():
                 tensors = policy.obs_to_tensor(cast(Any, model._last_obs))[0]
-                target = action_probabilities(policy.get_distribution(tensors)).cpu().numpy().astype(np.float64)
+                target = policy.log_probabilities(tensors).exp().cpu().numpy().astype(np.float64)
         else:
             # A softmax gives every action some probability, which is all that has to be known of it here.
             target = np.full((n, n_actions), 1.0 / n_actions)
@@ -81,6 +81,7 @@ def update(model: OffPAC, gradient_steps: int, batch_size: int) -> None:
     """A number of gradient steps on actor and critic."""
     policy = cast(DeepPolicy, model.policy)
     policy.set_training_mode(True)
+    parameters = [parameter for group in policy.optimizer.param_groups for parameter in group["params"]]
     actor_rate, critic_rate, _ = model.learning_rates()
     for group, rate in zip(policy.optimizer.param_groups, (actor_rate, critic_rate), strict=True):
         group["lr"] = rate
@@ -90,7 +91,7 @@ def update(model: OffPAC, gradient_steps: int, batch_size: int) -> None:
         actor_loss, critic_loss, mean_entropy = losses(model, batch)
         policy.optimizer.zero_grad()
         (actor_loss + critic_loss).backward()
-        norm = th.nn.utils.clip_grad_norm_(policy.parameters(), model.max_grad_norm)
+        norm = th.nn.utils.clip_grad_norm_(parameters, model.max_grad_norm, foreach=True)
         if not th.isfinite(norm):
             raise FloatingPointError(
                 f"The gradient at step {model.num_timesteps} is not finite and was not applied; lower learning_rate "
@@ -109,7 +110,9 @@ def copy_target(model: OffPAC) -> None:
     """Move the target critic towards the critic by ``tau``."""
     policy = cast(DeepPolicy, model.policy)
     polyak_update(policy.critic.parameters(), policy.critic_target.parameters(), model.tau)
-    polyak_update(policy.critic.buffers(), policy.critic_target.buffers(), 1.0)
+    # Statistics of normalization layers are taken over whole; counters among them are integers.
+    for buffer, copied in zip(policy.critic.buffers(), policy.critic_target.buffers(), strict=True):
+        copied.copy_(buffer)
 
 
 def _draw(model: OffPAC, batch_size: int) -> Segments:
@@ -143,14 +146,15 @@ def _retrace_losses(model: OffPAC, batch: Segments) -> tuple[th.Tensor, th.Tenso
     policy, has_target = cast(DeepPolicy, model.policy), model.target_update_interval > 0
     actions = batch.actions[:, :1].long()
     log_behavior = batch.actions[:, 1:]
-    distribution = policy.get_distribution(batch.observations)
-    # torch's Categorical holds normalized logits.
-    log_target = cast(th.distributions.Categorical, distribution.distribution).logits
-    probabilities = action_probabilities(distribution).detach()
+    # One pass for s and s': on small networks a call costs more than its rows do.
+    both = policy.log_probabilities(_stacked(batch.observations, batch.next_observations))
+    log_target, next_log_target = both.tensor_split(2)
+    probabilities = log_target.detach().exp()
     q_values = policy.critic_output(batch.observations)
     taken = q_values.gather(1, actions).squeeze(1)
     with th.no_grad():
-        next_values = policy.state_values(batch.next_observations, target=has_target)
+        following = policy.critic_output(batch.next_observations, target=has_target)
+        next_values = (next_log_target.exp() * following).sum(dim=1)
         ratios = (log_target - log_behavior).exp()
         rho = ratios.gather(1, actions).squeeze(1)
         model.ratio_statistics.extend(rho.cpu().numpy())
@@ -162,9 +166,15 @@ def _retrace_losses(model: OffPAC, batch: Segments) -> tuple[th.Tensor, th.Tenso
         weights = correction * probabilities * (q_values - values.unsqueeze(1))
         weights.scatter_add_(1, actions, truncated.unsqueeze(1))
     objective = (weights * log_target).sum(dim=1)
-    return _assemble(
-        model, batch, objective, functional.smooth_l1_loss(taken, targets, reduction="none"), entropy(distribution)
-    )
+    errors = functional.smooth_l1_loss(taken, targets, reduction="none")
+    return _assemble(model, batch, objective, errors, -(log_target.exp() * log_target).sum(dim=1))
+
+
+def _stacked(first: Any, second: Any) -> Any:
+    """Two batches of observations one after the other."""
+    if isinstance(first, dict):
+        return {key: th.cat([first[key], second[key]]) for key in first}
+    return th.cat([first, second])
 
 
 def _returns(model: OffPAC, batch: Segments, taken: th.Tensor, next_values: th.Tensor, rho: th.Tensor) -> th.Tensor:

@@ -1,0 +1,200 @@
+"""A fixed set of transitions, from plain arrays or a Minari data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from agents.errors import MissingExtraError
+
+FIELDS = ("observations", "actions", "rewards", "next_observations", "terminations", "truncations")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """N transitions in the order they happened; a row whose episode goes on is followed by that episode's next row.
+
+    Attributes:
+        observations, next_observations: [N, ...] or a dictionary of such arrays.
+        actions: [N] or [N, action_dim], as the behavior policy drew them.
+        rewards: [N].
+        terminations, truncations: [N] bool.
+        log_behavior: [N] log b(a|s), [N, n_actions] log b(.|s), or None where unknown.
+    """
+
+    observations: Any
+    actions: NDArray
+    rewards: NDArray[np.float64]
+    next_observations: Any
+    terminations: NDArray[np.bool_]
+    truncations: NDArray[np.bool_]
+    log_behavior: NDArray[np.float64] | None
+
+    def __len__(self) -> int:
+        return len(self.rewards)
+
+
+def as_dataset(given: Any, observation_space: spaces.Space, action_space: spaces.Space) -> Dataset:
+    """A checked data set.
+
+    Args:
+        given: a mapping with the arrays of ``FIELDS`` and, where known, ``behavior_probabilities`` (densities for Box
+            actions; [N] of the action taken, or [N, n_actions] of all), a Minari data set, or the id of one.
+        observation_space, action_space: what it must fit.
+
+    Raises:
+        ValueError: arrays are missing, of different lengths, of the wrong shape or not finite; a probability that is
+            not in (0, 1]. Names the row.
+        MissingExtraError: an id was given and Minari is not installed.
+    """
+    if isinstance(given, str):
+        given = _load_minari(given)
+    arrays = _from_minari(given, observation_space) if hasattr(given, "iterate_episodes") else given
+    if not isinstance(arrays, Mapping):
+        raise ValueError(
+            f"The data set is a {type(given).__name__}, but it must be a mapping of arrays or a Minari data set; put "
+            f"{', '.join(FIELDS)} into a dictionary."
+        )
+    missing = [name for name in FIELDS if name not in arrays]
+    if missing:
+        raise ValueError(f"The data set lacks {', '.join(missing)}, but it needs {', '.join(FIELDS)}; add the arrays.")
+    rewards = np.asarray(arrays["rewards"], dtype=np.float64).reshape(-1)
+    n = len(rewards)
+    observations = _observations(arrays["observations"], observation_space, n, "observations")
+    following = _observations(arrays["next_observations"], observation_space, n, "next_observations")
+    actions = _actions(arrays["actions"], action_space, n)
+    flags = [_flags(arrays[name], n, name) for name in ("terminations", "truncations")]
+    if n == 0:
+        raise ValueError("The data set has no transitions, but at least one is needed; check how it was collected.")
+    bad = np.flatnonzero(~np.isfinite(rewards))
+    if bad.size:
+        raise ValueError(
+            f"rewards[{bad[0]}] is {rewards[bad[0]]}, but rewards must be finite; remove or correct the row."
+        )
+    probabilities = arrays.get("behavior_probabilities")
+    log_behavior = None if probabilities is None else _log_behavior(probabilities, actions, action_space, n)
+    return Dataset(observations, actions, rewards, following, flags[0], flags[1], log_behavior)
+
+
+def _observations(given: Any, space: spaces.Space, n: int, name: str) -> Any:
+    if isinstance(space, spaces.Dict):
+        return {key: _observations(given[key], part, n, f"{name}[{key!r}]") for key, part in space.spaces.items()}
+    values = np.asarray(given)
+    shape = tuple(space.shape or ())
+    if values.shape != (n, *shape):
+        raise ValueError(
+            f"{name} has the shape {values.shape}, but {n} rows of {space} need {(n, *shape)}; stack them along the "
+            f"first axis."
+        )
+    if np.issubdtype(values.dtype, np.floating):
+        bad = np.flatnonzero(~np.isfinite(values.reshape(n, -1)).all(axis=1))
+        if bad.size:
+            raise ValueError(
+                f"{name}[{bad[0]}] holds NaN or infinity, but observations must be finite; remove the row."
+            )
+    return values.astype(space.dtype, copy=False)
+
+
+def _actions(given: Any, space: spaces.Space, n: int) -> NDArray:
+    values = np.asarray(given)
+    if isinstance(space, spaces.Discrete):
+        if values.size != n:
+            raise ValueError(
+                f"actions has the shape {values.shape}, but {n} rows of {space} need ({n},); give one each."
+            )
+        values = values.reshape(n)
+        bad = np.flatnonzero((values < 0) | (values >= space.n) | (values != np.floor(values)))
+        if bad.size:
+            raise ValueError(
+                f"actions[{bad[0]}] is {values[bad[0]]}, but it must be one of 0 to {space.n - 1}; correct the row."
+            )
+        return values.astype(np.int64)
+    size = int(np.prod(space.shape))  # type: ignore[arg-type]
+    if values.size != n * size or len(values) != n:
+        raise ValueError(
+            f"actions has the shape {values.shape}, but {n} rows of {space} need {(n, *(space.shape or ()))}; stack "
+            f"them."
+        )
+    values = values.reshape(n, size).astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if bad.size:
+        raise ValueError(f"actions[{bad[0]}] holds NaN or infinity, but actions must be finite; remove the row.")
+    return values
+
+
+def _flags(given: Any, n: int, name: str) -> NDArray[np.bool_]:
+    values = np.asarray(given).reshape(-1)
+    if len(values) != n:
+        raise ValueError(f"{name} has {len(values)} rows, but rewards has {n}; all arrays need the same length.")
+    return values.astype(bool)
+
+
+def _log_behavior(given: Any, actions: NDArray, space: spaces.Space, n: int) -> NDArray[np.float64]:
+    values = np.asarray(given, dtype=np.float64)
+    discrete = isinstance(space, spaces.Discrete)
+    full = discrete and values.shape == (n, int(space.n))  # type: ignore[attr-defined]
+    if not full and values.size != n:
+        shapes = f"({n},)" + (f" or ({n}, {space.n})" if isinstance(space, spaces.Discrete) else "")
+        raise ValueError(
+            f"behavior_probabilities has the shape {values.shape}, but it needs {shapes}; give that of the action "
+            f"taken."
+        )
+    values = values if full else values.reshape(n)
+    taken = values[np.arange(n), actions] if full else values
+    highest = 1.0 + 1e-4 if discrete else np.inf
+    bad = np.flatnonzero(~((taken > 0.0) & (taken <= highest)))
+    if full and not bad.size:
+        bad = np.flatnonzero(~((values >= 0.0).all(axis=1) & (np.abs(values.sum(axis=1) - 1.0) <= 1e-4)))
+    if bad.size:
+        raise ValueError(
+            f"behavior_probabilities[{bad[0]}] is {values[bad[0]]}, but an action that was taken has a probability "
+            f"in (0, 1] "
+            "(a positive density for Box actions) and a whole row adds up to 1; correct the row, or leave all "
+            "probabilities out to have them estimated."
+        )
+    # Actions that were never possible get the smallest probability there is, so that the logarithm stays finite.
+    return np.log(np.maximum(values, np.finfo(np.float32).tiny))
+
+
+def _load_minari(dataset_id: str) -> Any:
+    try:
+        import minari
+    except ImportError as error:
+        raise MissingExtraError("offline", wanted=f"The data set {dataset_id!r}", package="minari") from error
+    return minari.load_dataset(dataset_id)
+
+
+def _from_minari(given: Any, space: spaces.Space) -> dict[str, Any]:
+    """Arrays of a Minari data set, whose episodes hold one observation more than steps."""
+    columns: dict[str, list[Any]] = {name: [] for name in FIELDS}
+    for episode in given.iterate_episodes():
+        columns["observations"].append(_cut(episode.observations, slice(None, -1)))
+        columns["next_observations"].append(_cut(episode.observations, slice(1, None)))
+        truncations = np.array(episode.truncations, dtype=bool)
+        # A recording that stopped in the middle of an episode is cut there like one that a time limit ended.
+        truncations[-1] |= not episode.terminations[-1]
+        for name, part in (
+            ("actions", episode.actions),
+            ("rewards", episode.rewards),
+            ("terminations", episode.terminations),
+            ("truncations", truncations),
+        ):
+            columns[name].append(part)
+    return {name: _joined(parts) for name, parts in columns.items()}
+
+
+def _cut(observations: Any, rows: slice) -> Any:
+    if isinstance(observations, Mapping):
+        return {key: _cut(part, rows) for key, part in observations.items()}
+    return observations[rows]
+
+
+def _joined(parts: list[Any]) -> Any:
+    if parts and isinstance(parts[0], Mapping):
+        return {key: _joined([part[key] for part in parts]) for key in parts[0]}
+    return np.concatenate(parts) if parts else np.empty(0)
