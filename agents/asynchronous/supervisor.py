@@ -123,7 +123,8 @@ class Supervisor:
             if not self._open:
                 return
             self._receive(self._watch.seconds_to_look_again())
-            if (stuck := self._stuck()) is not None:
+            # right after receiving, so that a worker that waited for its full pipe to be read has just been heard
+            if (stuck := self._watch.stuck()) is not None:
                 raise WorkerTimeoutError(
                     f"Worker {stuck} of {len(self._processes)} (process {self._processes[stuck].pid}) gave no sign of "
                     f"life for worker_timeout={self._timeout} s; its environment's step() or reset() does not return. "
@@ -140,7 +141,7 @@ class Supervisor:
         try:
             while any(worker in self._open and not self.budget.stands_still(worker) for worker in self._open):
                 self._receive(_SECONDS_BETWEEN_LOOKS)
-                if self._stuck() is not None:
+                if self._watch.stuck() is not None:
                     break  # it would not answer before its timeout, and has none left; the next event is the error
             yield
         finally:
@@ -162,11 +163,6 @@ class Supervisor:
             # its own children may still hold the pipe open, so that it never reads as ended
             if worker in self._open and not self._pipes[worker].poll():
                 self._close(worker)
-
-    def _stuck(self) -> int | None:
-        """A worker that has been silent too long; one that waits for its full pipe to be read is not silent."""
-        stuck = self._watch.stuck()
-        return None if stuck is None or self._pipes[stuck].poll() else stuck
 
     def _close(self, worker: int) -> None:
         self._open.discard(worker)

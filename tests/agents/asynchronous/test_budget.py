@@ -83,8 +83,12 @@ def run_together(work: Callable[..., Any], arguments: list[tuple[Any, ...]]) -> 
 
 
 def take_all(index: int, shared: SharedArrays, lock: FileLock) -> None:
-    """Take everything in segments, giving some back, as fast as possible."""
+    """Take everything in segments, giving some back, as fast as possible and all at once."""
     budget = StepBudget(shared.arrays["counters"], lock)
+    ready = shared.arrays["ready"]
+    ready[index] = 1
+    while not ready.all():
+        pass
     while granted := budget.reserve(5, 1):
         used = 1 + (granted - 1) % (2 + index)
         budget.give_back(granted - used)
@@ -92,11 +96,11 @@ def take_all(index: int, shared: SharedArrays, lock: FileLock) -> None:
 
 
 def test_processes_that_race_for_the_last_step_take_exactly_the_budget() -> None:
-    shared, lock = SharedArrays(StepBudget.layout(3)), FileLock()
+    shared, lock = SharedArrays({**StepBudget.layout(2), "ready": ((2,), np.int64)}), FileLock()
     budget = StepBudget(shared.arrays["counters"], lock)
-    budget.open(20_001)
-    assert run_together(take_all, [(i, shared, lock) for i in range(3)]) == [0, 0, 0]
-    assert budget.steps == budget.reserved == 20_001
+    budget.open(40_001)
+    assert run_together(take_all, [(i, shared, lock) for i in range(2)]) == [0, 0]
+    assert budget.steps == budget.reserved == 40_001
     lock.close()
 
 

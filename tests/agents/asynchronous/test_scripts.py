@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import agents
+
 ENVIRONMENT = """
 import gymnasium as gym
 import numpy as np
@@ -74,15 +76,18 @@ except Complaint as complaint:  # the very class, although workers got it by val
 )
 
 
+# the packages under test, wherever the script lies
+SETTINGS = {**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONPATH": str(Path(agents.__file__).parents[1])}
+
+
 def run(arguments: list[str], text: str | None = None, **settings: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore", **settings}
     return subprocess.run(
         [sys.executable, *arguments],
         input=text,
         capture_output=True,
         text=True,
         timeout=120,
-        env=environment,
+        env={**SETTINGS, **settings},
         check=False,
     )
 
@@ -146,7 +151,7 @@ def start(*arguments: str, stdin: str | None = None) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        env=SETTINGS,
         start_new_session=True,
     )
     assert process.stdin is not None
