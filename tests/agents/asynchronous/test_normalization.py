@@ -208,6 +208,16 @@ def test_statistics_that_do_not_learn_stay(tmp_path: Path, kind: Any, n_workers:
         assert_statistics(env.ret_rms, Streams(tmp_path / "streams").returns())
 
 
+@WORKERS
+def test_learning_inside_a_freeze_block_leaves_the_statistics(tmp_path: Path, n_workers: int) -> None:
+    env = make(VecNormalize, tmp_path / "streams")
+    model = agents.A3C("MlpPolicy", env, n_workers=n_workers, seed=0)
+    with env.freeze():
+        model.learn(50)
+    assert env.obs_rms.count == PRIOR
+    assert model.learn(50).get_vec_normalize_env().obs_rms.count > 50
+
+
 @KINDS
 def test_a_model_keeps_its_own_wrapper_and_statistics_of_its_own_kind(tmp_path: Path, kind: Any) -> None:
     """SB3's wrapper must still be readable where only SB3 is installed."""
@@ -323,13 +333,35 @@ def test_what_is_read_was_not_written_to_meanwhile() -> None:
     np.testing.assert_array_equal(found, [7.0, 7.0, 7.0, 7.0])
 
 
-def test_a_writer_that_is_killed_in_between_leaves_the_valid_version(tmp_path: Path) -> None:
-    first, _, first_end, _, shared = two_workers(VecNormalize, tmp_path)
+@KINDS
+def test_a_worker_begins_with_the_models_statistics(tmp_path: Path, kind: Any) -> None:
+    model_env, fresh = make(kind, tmp_path / "model"), make(kind, tmp_path / "worker")
+    for _ in range(5):
+        model_env.reset()
+    SharedNormalization(fresh, ModelNormalization(model_env).arrays(), threading.Lock())
+    np.testing.assert_array_equal(fresh.obs_rms.mean, model_env.obs_rms.mean)
+    assert fresh.obs_rms.count == model_env.obs_rms.count == pytest.approx(5 + PRIOR)
+
+
+def test_a_worker_that_dies_while_it_merges_leaves_what_was_valid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _, first_end, second_end, shared = two_workers(VecNormalize, tmp_path)
     first.reset()
     first_end.exchange()
     valid = _valid(shared)
-    shared["normalization"][1 - int(shared["normalization_merges"][0]) % 2] = np.nan  # half a merge
+
+    def die(vector: np.ndarray) -> None:
+        vector[:] = np.nan
+        raise SystemExit
+
+    monkeypatch.setattr(second_end._exchange, "report", die)
+    with pytest.raises(SystemExit):
+        second_end.exchange()
     np.testing.assert_array_equal(_valid(shared), valid)
+    first.reset()
+    first_end.exchange()
+    assert np.isfinite(_valid(shared)).all()
 
 
 # callbacks and files
