@@ -51,7 +51,8 @@ def main() -> None:
         for seed in range(n_seeds):
             train(env_id, seed, arguments.runs_dir)
             print(f"{env_id}, seed {seed}: done", file=sys.stderr)
-        scores = [score(run) for run in tuning.find_runs(arguments.runs_dir) if run.read()["env"] == env_id]
+        runs = [run for run in tuning.find_runs(arguments.runs_dir) if run.read()["env"] == env_id]
+        scores = [score(run) for run in runs if run.status["status"] == "finished"]
         reached = sum(value >= target for value in scores)
         parts.append(
             f"* {env_id}: at least {target:g} in {reached} of {len(scores)} seeds ({needed} wanted); "
