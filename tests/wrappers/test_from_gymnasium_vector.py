@@ -226,8 +226,8 @@ def test_one_piece_inside_gymnasiums_wrappers_is_refused_with_a_remedy():
 class Native(VectorEnv):
     """A vector environment in one piece, in SAME_STEP mode, whose final observations are one array."""
 
-    def __init__(self, mode=AutoresetMode.SAME_STEP, with_final=True):
-        self.num_envs, self.with_final = 2, with_final
+    def __init__(self, mode=AutoresetMode.SAME_STEP, with_final=True, in_dict=False):
+        self.num_envs, self.with_final, self.in_dict = 2, with_final, in_dict
         self.metadata = {"autoreset_mode": mode} if mode else {}
         self.single_observation_space = spaces.Box(-9, 9, (1,), np.float32)
         self.single_action_space = spaces.Discrete(2)
@@ -239,8 +239,15 @@ class Native(VectorEnv):
     def step(self, actions):
         infos = {"level": np.array([5, 6]), "_level": np.array([True, True])}
         if self.with_final:
-            infos |= {"final_obs": np.array([[7.0], [8.0]], np.float32), "final_info": {"x": np.array([1, 2])}}
+            final = np.array([[7.0], [8.0]], np.float32)
+            infos |= {"final_obs": {"a": final} if self.in_dict else final, "final_info": {"x": np.array([1, 2])}}
         return np.ones((2, 1), np.float32), np.ones(2), np.array([False, True]), np.zeros(2, bool), infos
+
+
+def test_final_observations_in_a_dict_of_arrays_are_understood():
+    venv = from_gymnasium_vector(Native(in_dict=True))
+    venv.reset()
+    assert venv.step(np.zeros(2, int))[3][1]["terminal_observation"] == {"a": 8}
 
 
 def test_final_observations_in_one_array_are_understood():

@@ -175,6 +175,15 @@ def test_single_environments_are_reset_in_the_middle_of_an_episode(mode):
     np.testing.assert_array_equal(env.step(np.zeros(3, int))[0][1:, 2], [1, 2])
 
 
+def test_partial_resets_give_out_arrays_of_their_own():
+    env = to_gymnasium_vector(DummyVecEnv(fns()), AutoresetMode.DISABLED)
+    env.reset()
+    first, _ = env.reset(options={"reset_mask": np.array([True, False, False])})
+    kept = first.copy()
+    env.reset(options={"reset_mask": np.array([True, True, False])})
+    np.testing.assert_array_equal(first, kept)
+
+
 def test_what_stands_still_in_next_step_mode_takes_no_step():
     env = to_gymnasium_vector(DummyVecEnv(fns(n=2)), AutoresetMode.NEXT_STEP)
     env.reset()
@@ -204,6 +213,9 @@ def test_seeds_are_counted_up_or_given_one_by_one():
     disabled.reset()
     mask = np.array([False, True, False])
     assert disabled.reset(seed=5, options={"reset_mask": mask})[0][1, 3] == noise[1]
+    for _ in range(2):  # the first environment's episode is over then, and it has been reset without a seed
+        disabled.step(np.zeros(3, int))
+    assert disabled.reset(seed=5, options={"reset_mask": np.array([True, False, False])})[0][0, 3] == noise[0]
     with pytest.raises(ValueError, match="2 seeds for 3 environments"):
         env.reset(seed=[1, 2])
 
