@@ -99,6 +99,8 @@ class AsynchronousAlgorithm(BaseAlgorithm):
     """
 
     policy: Any
+    # whether the logger shows the number of episodes, as SB3's off-policy algorithms do
+    logs_episodes: ClassVar[bool] = False
     # a given policy class must be one of these, or derived from one
     _policy_kinds: ClassVar[tuple[type[BasePolicy], ...]]
 
@@ -368,8 +370,10 @@ class AsynchronousAlgorithm(BaseAlgorithm):
                     worker.budget.stop()
         finally:
             self._adopt(arrays)
-            self._last_obs = copy.deepcopy(worker.segment.observation_row(worker.segment.length))
-            self._last_episode_starts = worker.segment.episode_starts[worker.segment.length].copy()
+            segment = worker.segment
+            # an exception within a segment leaves the environment somewhere inside it: the next learn call resets
+            self._last_obs = copy.deepcopy(segment.observation_row(segment.length)) if segment.length else None
+            self._last_episode_starts = segment.episode_starts[segment.length].copy()
             self.num_timesteps = before + worker.budget.steps
             self._n_updates = updates_before + worker.budget.updates
 

@@ -90,9 +90,24 @@ class _Popen(popen_forkserver.Popen):
 
 
 class WorkerProcess(process.BaseProcess):
-    """A process forked from the worker server."""
+    """A process forked from the worker server, with the environment variables that the caller has now.
+
+    The server's are those of its own start, and it serves all later ``learn`` calls.
+    """
 
     _start_method = "forkserver"
+
+    def start(self) -> None:
+        """Start the process."""
+        self._variables = {**os.environ, **ONE_THREAD}
+        super().start()
+
+    def run(self) -> None:
+        """Run the target, inside the process."""
+        for name in os.environ.keys() - self._variables.keys():
+            del os.environ[name]
+        os.environ.update(self._variables)
+        super().run()
 
     @staticmethod
     def _Popen(process_obj: process.BaseProcess) -> _Popen:  # noqa: N802 - multiprocessing's name

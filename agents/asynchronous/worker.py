@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import pickle
 import random
 import signal
 import threading
@@ -27,7 +28,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.asynchronous.budget import StepBudget
 from agents.asynchronous.errors import NonFiniteGradientError
-from agents.asynchronous.events import Failed, Finished, Progress, Ready, Steps
+from agents.asynchronous.events import Event, Failed, Finished, Progress, Ready, Steps
 from agents.asynchronous.learner import Learner, Recipe, Setting
 from agents.asynchronous.memory import FileLock, SharedArrays
 from agents.asynchronous.normalization import SharedNormalization
@@ -321,11 +322,11 @@ def main(
             _SECONDS_BETWEEN_EVENTS,
             normalization,
         )
-        pipe.send(Ready(index))
+        _send(pipe, Ready(index))
         for event in worker.run():
-            pipe.send(event)
+            _send(pipe, event)
         venv.close()
-        pipe.send(Finished(index))
+        _send(pipe, Finished(index))
     except BrokenPipeError:
         return  # the calling process has let go: nothing left to tell, and nobody to tell it
     except BaseException as error:
@@ -347,6 +348,15 @@ def _number(seed: np.random.SeedSequence) -> int:
     return int(seed.generate_state(1)[0])
 
 
+def _send(pipe: connection.Connection, event: Event) -> None:
+    """Send an event; infos may hold what only the caller's main module defines, which then travels by value."""
+    try:
+        message = pickle.dumps(event, pickle.HIGHEST_PROTOCOL)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        message = cloudpickle.dumps(event)
+    pipe.send_bytes(message)
+
+
 def _send_failure(pipe: connection.Connection, index: int, error: BaseException) -> None:
     text = "".join(traceback.format_exception(error))
     pickled: bytes | None
@@ -357,7 +367,7 @@ def _send_failure(pipe: connection.Connection, index: int, error: BaseException)
         pickled = None
         text += f"(the exception itself could not be sent: {problem!r})\n"
     with contextlib.suppress(BrokenPipeError):
-        pipe.send(Failed(index, pickled, text))
+        _send(pipe, Failed(index, pickled, text))
 
 
 def _end_with_parent() -> None:

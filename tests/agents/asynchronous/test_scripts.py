@@ -113,14 +113,60 @@ def test_a_script_without_a_guard_trains_on_what_it_defines(tmp_path: Path) -> N
     assert finished.returncode == 0
 
 
+INFOS = """
+import enum
+import os
+import agents
+from tests.agents.toys import Counter
+
+class Phase(enum.Enum):
+    OPENING = 1
+
+class Telling(Counter):
+    def step(self, action):
+        *rest, info = super().step(action)
+        told = {"phase": Phase.OPENING, "rule": lambda x: 2 * x, "LATE": os.environ.get("LATE")}
+        return *rest, {**told, "EARLY": os.environ.get("EARLY"), "OMP": os.environ["OMP_NUM_THREADS"]}
+
+model = agents.A3C("MlpPolicy", Telling(), n_workers=2)
+
+def look(found, _):
+    info = found["infos"][0]
+    seen.add((info["phase"] is Phase.OPENING, info["rule"](21), info["EARLY"], info["LATE"], info["OMP"]))
+
+for changes in ("os.environ['EARLY'] = '1'", "os.environ['LATE'] = '1'; del os.environ['EARLY']"):
+    exec(changes)
+    seen = set()
+    model.learn(60, callback=look)
+    print(*seen.pop(), *seen)
+"""
+
+
+def test_infos_and_environment_variables_travel_although_the_server_does_not_know_them() -> None:
+    """What a script defines by value, and variables that were set or deleted after the worker server's start."""
+    finished = run(["-c", INFOS], OMP_NUM_THREADS="3", EARLY="0")
+    assert finished.stdout.splitlines() == ["True 42 1 None 1", "True 42 None 1 1"], finished.stderr
+    assert finished.returncode == 0
+
+
 SESSION = (
     """
 import os
-import signal
+import sys
+import time
 import agents
 """
     + ENVIRONMENT
     + """
+class Sleepy(Here):
+    steps = 0
+
+    def step(self, action):
+        self.steps += 1
+        if self.steps > 40:
+            time.sleep(600)
+        return super().step(action)
+
 class Told:
     def __init__(self):
         self.pids = {agents.asynchronous.processes._server._forkserver_pid}
@@ -133,7 +179,7 @@ class Told:
             self.pids.add(None)
         return True
 
-model = agents.A3C("MlpPolicy", Here(), n_workers=2)
+model = agents.A3C("MlpPolicy", Sleepy() if sys.argv[1:] == ["sleepy"] else Here(), n_workers=2)
 try:
     model.learn(10**9, callback=Told())
 except KeyboardInterrupt:
@@ -190,7 +236,8 @@ def test_ctrl_c_in_a_session_without_a_file_stops_all_and_keeps_the_model() -> N
 
 
 def test_workers_and_their_server_end_when_the_caller_is_killed() -> None:
-    process = start("-c", SESSION)
+    # asleep in their environments, where no broken pipe wakes them
+    process = start("-c", SESSION, "sleepy")
     assert process.stdout is not None
     pids = [int(word) for word in process.stdout.readline().split()[1:]]
     assert len(pids) == 3

@@ -164,6 +164,18 @@ def test_ctrl_c_propagates_and_the_model_keeps_what_was_learned(n_workers: int, 
         assert model._n_updates > 0
 
 
+def test_learning_on_after_an_exception_within_a_segment_begins_an_episode(tmp_path: Path) -> None:
+    """What the segment began with is no longer what the environment shows."""
+    env = Misbehaving(str(tmp_path / "once"), when=8, what="raise")
+    model = agents.A3C("MlpPolicy", env, n_workers=1)
+    with pytest.raises(ToyError):
+        model.learn(60)
+    assert model.num_timesteps == 5
+    model.learn(3, reset_num_timesteps=False)
+    assert env.episode == 2
+    assert env.steps == 3
+
+
 @WORKERS
 @pytest.mark.parametrize("where", ["_on_training_start", "_on_rollout_start", "_on_step", "_on_rollout_end"])
 def test_a_callbacks_exception_ends_learn(n_workers: int, where: str) -> None:
