@@ -273,3 +273,25 @@ def test_nearest_names_ignore_case():
     assert nearest("cartpole-V1", ["CartPole-v1", "Acrobot-v1"])[0] == "CartPole-v1"
     assert did_you_mean("xyz", ["one", "two"]) == "allowed: one, two"
     assert did_you_mean("xyz", []) == "nothing is allowed here"
+
+
+def test_the_installed_command_finds_modules_in_the_current_folder(tmp_path):
+    (tmp_path / "of_this_folder.py").write_text("raise ImportError('found it')\n")
+    # with -P, as with an installed command, the current folder is not on the path
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "tuning",
+            "train",
+            *["--algo", "a2c", "--env", "X-v0", "--import-module", "of_this_folder"],
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert "cannot be imported (found it)" in result.stderr

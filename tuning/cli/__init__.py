@@ -4,6 +4,7 @@ Exit codes: 0 success; 1 a failure, with its cause; 2 wrong usage, with one clea
 what they need when they run, so that `actorzoo --help` does not wait for torch.
 """
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -65,6 +66,9 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: the command line without the program's name; `sys.argv[1:]` by default.
     """
+    # the installed command, other than `python -m tuning`, looks for no --import-module where the user is
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
