@@ -86,9 +86,7 @@ class RecurrentLearner(TorchLearner):
         starts = th.zeros(len(segment.final_observations), device=self._policy.device)
         return self._predict(segment.stacked_final_observations(), (hidden, cell), starts)
 
-    def _predict(
-        self, observations: Any, states: tuple[th.Tensor, ...], starts: th.Tensor
-    ) -> NDArray[np.float32]:
+    def _predict(self, observations: Any, states: tuple[th.Tensor, ...], starts: th.Tensor) -> NDArray[np.float32]:
         with th.no_grad():
             tensors: Any = obs_as_tensor(observations, self._policy.device)
             values = self._policy.predict_values(tensors, (states[0], states[1]), starts)
