@@ -63,6 +63,7 @@ class AsynchronousValueMethod(AsynchronousAlgorithm):
         "CnnPolicy": CnnPolicy,
         "MultiInputPolicy": MultiInputPolicy,
     }
+    logs_episodes = True
     _policy_kinds = (DQNPolicy,)
     _method: ClassVar[Method]
 

@@ -13,7 +13,7 @@ import math
 import os
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -38,7 +38,7 @@ from agents.asynchronous.arguments import (
 )
 from agents.asynchronous.budget import StepBudget
 from agents.asynchronous.copies import EnvironmentLike, factory_for, resolve
-from agents.asynchronous.delivery import Delivery, SegmentProgressBar
+from agents.asynchronous.delivery import Delivery, SegmentProgressBar, record_statistics
 from agents.asynchronous.events import Ready
 from agents.asynchronous.learner import Recipe
 from agents.asynchronous.memory import SharedArrays
@@ -159,6 +159,8 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         self._extras: dict[str, NDArray[Any]] = {}
         self._normalization: ModelNormalization | None = None
         self._beside: _Beside | None = None
+        # the learner's numbers, or how to get them, while an event is delivered
+        self.statistics_now: dict[str, float] | Callable[[], dict[str, float]] | None = None
         if _init_setup_model:
             self._setup_model()
 
@@ -464,6 +466,16 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         for group in self.policy.optimizer.param_groups:
             group["lr"] = self.lr_schedule(self._current_progress_remaining)
 
+    def dump_logs(self, iteration: int = 0) -> None:
+        """Write the logger's lines now; SB3's LogEveryNTimesteps calls this.
+
+        Args:
+            iteration: segments delivered so far, shown where above 0.
+        """
+        self.update_progress(self._total_timesteps)
+        record_statistics(self, iteration)
+        self.logger.dump(step=self.num_timesteps)
+
     def count_episodes(self, infos: list[dict[str, Any]], dones: NDArray[np.bool_]) -> None:
         """Add the episodes that ended in one step to the statistics of the logger."""
         self._update_info_buffer(infos, dones)
@@ -484,7 +496,15 @@ class AsynchronousAlgorithm(BaseAlgorithm):
     # saving
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_flat", "_given_env", "_extras", "_normalization", "_beside"]
+        return [
+            *super()._excluded_save_params(),
+            "_flat",
+            "_given_env",
+            "_extras",
+            "_normalization",
+            "_beside",
+            "statistics_now",
+        ]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []

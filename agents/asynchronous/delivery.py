@@ -82,6 +82,14 @@ class Delivery:
     def deliver(self, event: Progress) -> bool:
         """Hand one event on; whether training shall go on."""
         model = self.model
+        model.statistics_now = event.statistics
+        try:
+            return self._deliver(event)
+        finally:
+            model.statistics_now = None
+
+    def _deliver(self, event: Progress) -> bool:
+        model = self.model
         if event.steps is not None:
             if not self._deliver_steps(event, event.steps):
                 return False
@@ -95,6 +103,7 @@ class Delivery:
                 )
                 self.callback.on_rollout_start()
                 self.callback.on_rollout_end()
+        model._episode_num += len(event.episodes)
         self._count_episodes(event)
         self._log(event)
         return True
@@ -147,26 +156,35 @@ class Delivery:
         model.remember_updates(event.segments)
         if not self._log_interval or before // self._log_interval == self._segments // self._log_interval:
             return
-        model.update_progress(self._total_timesteps)
-        self._dump(event.statistics() if callable(event.statistics) else event.statistics)
+        model.dump_logs(self._segments)
 
-    def _dump(self, statistics: dict[str, float]) -> None:
-        model, logger = self.model, self.model.logger
-        assert model.ep_info_buffer is not None
-        assert model.ep_success_buffer is not None
-        seconds = max((time.time_ns() - model.start_time) / 1e9, sys.float_info.epsilon)
-        logger.record("time/iterations", self._segments, exclude="tensorboard")
-        if len(model.ep_info_buffer) > 0 and len(model.ep_info_buffer[0]) > 0:
-            logger.record("rollout/ep_rew_mean", safe_mean([record["r"] for record in model.ep_info_buffer]))
-            logger.record("rollout/ep_len_mean", safe_mean([record["l"] for record in model.ep_info_buffer]))
-        if len(model.ep_success_buffer) > 0:
-            logger.record("rollout/success_rate", safe_mean(model.ep_success_buffer))
-        logger.record("time/fps", int((model.num_timesteps - model._num_timesteps_at_start) / seconds))
-        logger.record("time/time_elapsed", int(seconds), exclude="tensorboard")
-        logger.record("time/total_timesteps", model.num_timesteps, exclude="tensorboard")
-        logger.record("train/learning_rate", model.lr_schedule(model._current_progress_remaining))
-        logger.record("train/n_updates", model._n_updates, exclude="tensorboard")
-        for name, value in statistics.items():
-            if np.isfinite(value):
-                logger.record(name if "/" in name else f"train/{name}", value)
-        logger.dump(step=model.num_timesteps)
+
+def record_statistics(model: AsynchronousAlgorithm, segments: int) -> None:
+    """Hand the logger what A2C hands it, and what the learner knows of the event that is being delivered.
+
+    Args:
+        model: whose logger.
+        segments: delivered by this ``learn`` call; 0 leaves their number out.
+    """
+    logger = model.logger
+    assert model.ep_info_buffer is not None
+    assert model.ep_success_buffer is not None
+    seconds = max((time.time_ns() - model.start_time) / 1e9, sys.float_info.epsilon)
+    if segments > 0:
+        logger.record("time/iterations", segments, exclude="tensorboard")
+    if model.logs_episodes:
+        logger.record("time/episodes", model._episode_num, exclude="tensorboard")
+    if len(model.ep_info_buffer) > 0 and len(model.ep_info_buffer[0]) > 0:
+        logger.record("rollout/ep_rew_mean", safe_mean([record["r"] for record in model.ep_info_buffer]))
+        logger.record("rollout/ep_len_mean", safe_mean([record["l"] for record in model.ep_info_buffer]))
+    if len(model.ep_success_buffer) > 0:
+        logger.record("rollout/success_rate", safe_mean(model.ep_success_buffer))
+    logger.record("time/fps", int((model.num_timesteps - model._num_timesteps_at_start) / seconds))
+    logger.record("time/time_elapsed", int(seconds), exclude="tensorboard")
+    logger.record("time/total_timesteps", model.num_timesteps, exclude="tensorboard")
+    logger.record("train/learning_rate", model.lr_schedule(model._current_progress_remaining))
+    logger.record("train/n_updates", model._n_updates, exclude="tensorboard")
+    statistics = model.statistics_now or {}
+    for name, value in (statistics() if callable(statistics) else statistics).items():
+        if np.isfinite(value):
+            logger.record(name if "/" in name else f"train/{name}", value)
