@@ -29,6 +29,9 @@ from wrappers.work_arrays import Float64Array, WorkArrays
 # far below the 1e-12 promised.
 BLOCK_ROWS = 1024
 
+# Looked up once, and given their output by position: at a few numbers a call, names cost as much as the arithmetic.
+_add, _subtract, _multiply, _divide, _sqrt = np.add, np.subtract, np.multiply, np.divide, np.sqrt
+
 _HEADER = 3  # count, n_samples and prior_count stand before mean and M2 in the flat form
 _WORK_SIZES = 4  # batch sizes whose work arrays are kept: environment steps, replay batches, single observations
 
@@ -142,15 +145,16 @@ class RunningStatistics(RunningMeanStd):
         """sqrt(var + epsilon), flat; ones during the warm-up. Valid, and not to be changed, until the next update."""
         if self._scale_version == self._version and epsilon == self._scale_epsilon:
             return self._scale
-        var, scale = self._current_var(), self._scale
+        var = self._var if self._var_version == self._version else self._current_var()
+        scale = self._scale
         if self._n_samples < self.warmup:
             scale.fill(1.0)
         elif self._size == 1:
             scale[0] = math.sqrt(float(var[0]) + epsilon)
         else:
             self._epsilon[()] = epsilon
-            np.add(var, self._epsilon, out=scale)
-            np.sqrt(scale, out=scale)
+            _add(var, self._epsilon, scale)
+            _sqrt(scale, scale)
         self._scale_version, self._scale_epsilon = self._version, epsilon
         self._work.scale_is_current = False
         return scale
@@ -165,8 +169,8 @@ class RunningStatistics(RunningMeanStd):
             ValueError: the shape does not fit, or a number is not finite.
         """
         work = self._load(batch)
-        deviations = np.subtract(work.rows, work.mean, out=work.deviations)
-        sums = work.first if work.n == 1 else work.ones.dot(deviations, out=work.sums)
+        deviations = _subtract(work.rows, work.mean, work.deviations)
+        sums = work.first if work.n == 1 else work.ones.dot(deviations, work.sums)
         if not math.isfinite(sums.dot(sums)):
             refuse_numbers(self.name, batch)
         return deviations if self._n_samples >= self.warmup else work.rows
@@ -240,8 +244,8 @@ class RunningStatistics(RunningMeanStd):
             return rows
         known = self._count
         # The first sample stands for the mean while there is none: the deviations of a constant are then exactly 0.
-        np.subtract(rows, work.mean if known else rows[0], out=deviations)
-        total = work.first if n == 1 else work.ones.dot(deviations, out=sums)
+        _subtract(rows, work.mean if known else rows[0], deviations)
+        total = work.first if n == 1 else work.ones.dot(deviations, sums)
         if not math.isfinite(total.dot(total)):  # one number tells for all: nan and inf survive sums and squares
             refuse_numbers(self.name, batch)
         if not known:
@@ -255,13 +259,13 @@ class RunningStatistics(RunningMeanStd):
         self._n_samples += n
         self._version += 1
         self._operand[()] = self._count
-        np.divide(total, self._operand, out=sums)
+        _divide(total, self._operand, sums)
         self._mean += sums
         if work.tiled:
             work.tile_mean(self._mean, self._version)
-        centered = np.subtract(rows, work.mean, out=work.centered)
-        np.multiply(deviations, centered, out=deviations)
-        self._m2 += work.first if n == 1 else work.ones.dot(deviations, out=sums)
+        centered = _subtract(rows, work.mean, work.centered)
+        _multiply(deviations, centered, deviations)
+        self._m2 += work.first if n == 1 else work.ones.dot(deviations, sums)
         if known < n:  # later the sum above is positive whatever the rounding
             np.maximum(self._m2, 0.0, out=self._m2)
         return centered if self._n_samples >= self.warmup else rows
@@ -343,7 +347,7 @@ class RunningStatistics(RunningMeanStd):
         self._count = count
         self._mean[:] = flat_mean
         self._var[:] = flat_var
-        np.multiply(flat_var, count, out=self._m2)
+        _multiply(flat_var, count, self._m2)
         self._version += 1
         # The variance stays as given to the last bit: M2 / count need not give it back.
         self._var_version = self._version
@@ -536,15 +540,16 @@ class RunningStatistics(RunningMeanStd):
             refuse_shape(self.name, batch, self.shape)
         line = batch if batch.ndim == 1 else batch.reshape(-1)
         n = len(line)
+        mean = float(self._mean[0])
         if n == 1:
-            total = float(line[0]) - float(self._mean[0])
+            total = float(line[0]) - mean
             squares = total * total
         else:
             if self._work.n != n:
                 self._change_work(n)
             work = self._work
-            self._operand[()] = self._mean[0]
-            np.subtract(line, self._operand, out=work.line)
+            self._operand[()] = mean
+            _subtract(line, self._operand, work.line)
             total, squares = work.ones_and_line.dot(work.line).tolist()
         if not math.isfinite(squares):
             refuse_numbers(self.name, batch)
@@ -554,8 +559,8 @@ class RunningStatistics(RunningMeanStd):
         self._n_samples += n
         self._version += 1
         step = total / self._count
-        self._mean[0] += step
-        self._m2[0] += squares - total * step
+        self._mean[0] = mean + step
+        self._m2[0] = float(self._m2[0]) + squares - total * step
 
     def _refuse_if_frozen(self) -> None:
         if self.frozen:
@@ -599,7 +604,7 @@ class RunningStatistics(RunningMeanStd):
                 self._var[0] = float(self._m2[0]) / self._count
             else:
                 self._operand[()] = self._count
-                np.divide(self._m2, self._operand, out=self._var)
+                _divide(self._m2, self._operand, self._var)
             self._var_version = self._version
         return self._var
 

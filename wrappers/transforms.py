@@ -138,6 +138,8 @@ class Running(Transform):
 
     def __call__(self, batch: np.ndarray, *, update: bool) -> NDArray[np.float32]:
         """Normalize a batch [n, *shape]."""
+        if batch.size <= BLOCK_ROWS:  # most batches are small, and are spared the questions below
+            return self._piece(batch, update)
         if update and len(batch) > BLOCK_ROWS:
             self.statistics.update(batch)
             update = False

@@ -400,10 +400,17 @@ class VecNormalize(SB3VecNormalize):
 
     def _normalized(self, observations: VecEnvObs, *, update: bool) -> Any:
         """A batch from all environments, normalized."""
-        self._prepare()
         flat = self._flat
         if flat is not None:
+            if not (
+                isinstance(flat, Running)
+                and flat.statistics is self.__dict__["obs_rms"]  # SB3 annotates the dict only
+                and flat.clip == self.clip_obs
+                and flat.epsilon == self.epsilon
+            ):
+                self._prepare()
             return flat(observations, update=update)  # type: ignore[arg-type]
+        self._prepare()
         return {key: transform(observations[key], update=update) for key, transform in self._transforms.items()}  # type: ignore[call-overload]
 
     def _normalize_any(self, key: str, array: np.ndarray) -> np.ndarray:
@@ -429,24 +436,25 @@ class VecNormalize(SB3VecNormalize):
         }
 
     def _scaled(self, rewards: np.ndarray, *, update: bool) -> NDArray[np.float32]:
-        scaled = self._rewards
+        scaled, reward = self._rewards, self._reward
         scaled[...] = rewards
-        self._prepare_reward()
-        if update:
-            self._reward.update(self.returns, scaled)
-        elif self.norm_reward and not math.isfinite(scaled.dot(scaled)):
+        if self.ret_rms is not reward.statistics or self.gamma != reward.gamma:
+            self._prepare_reward()
+        squares = float(scaled.dot(scaled))
+        if not math.isfinite(squares):  # one number tells for all, before the returns know of it
             refuse_numbers("reward", rewards)
+        if update:
+            reward.update(self.returns, scaled)
         if not self.norm_reward:
             return scaled.astype(np.float32)
-        clip = self.clip_reward
+        divisor, clip = reward.divisor(self.epsilon), self.clip_reward
         if self.num_envs == 1:  # Python's floats beat arrays of one number
-            scaled[0] = min(max(float(scaled[0]) / self._reward.divisor(self.epsilon), -clip), clip)
-        else:
-            self._reward_low[()], self._reward_high[()] = -clip, clip
-            self._reward_divisor[()] = self._reward.divisor(self.epsilon)
-            scaled /= self._reward_divisor
-            np.maximum(scaled, self._reward_low, out=scaled)
-            np.minimum(scaled, self._reward_high, out=scaled)
+            scaled[0] = min(max(float(scaled[0]) / divisor, -clip), clip)
+            return scaled.astype(np.float32)
+        self._operand[()] = divisor
+        scaled /= self._operand
+        if squares > (clip * divisor) ** 2:  # otherwise not even the largest exceeds the clip
+            np.clip(scaled, -clip, clip, out=scaled)
         return scaled.astype(np.float32)
 
     def _divisor(self) -> float:
@@ -456,8 +464,7 @@ class VecNormalize(SB3VecNormalize):
     def _start_returns(self) -> None:
         self.returns = np.zeros(self.num_envs)
         self._rewards = np.zeros(self.num_envs)
-        # Arrays without dimensions: NumPy converts a Python float anew in every operation.
-        self._reward_divisor, self._reward_low, self._reward_high = np.array(1.0), np.array(0.0), np.array(0.0)
+        self._operand = np.array(1.0)  # without dimensions: NumPy converts a Python float anew in every operation
 
     def _prepare(self) -> None:
         """Follow changes of `clip_obs` and `epsilon`, and statistics put in from outside."""
