@@ -64,6 +64,7 @@ class AsynchronousValueMethod(AsynchronousAlgorithm):
         "MultiInputPolicy": MultiInputPolicy,
     }
     logs_episodes = True
+    _made_anew = (*AsynchronousAlgorithm._made_anew, "_target_flat")
     _policy_kinds = (DQNPolicy,)
     _method: ClassVar[Method]
 
@@ -130,9 +131,13 @@ class AsynchronousValueMethod(AsynchronousAlgorithm):
 
     def _setup_model(self) -> None:
         super()._setup_model()
-        self._target_flat = FlatParameters(self.policy.q_net_target.parameters())
         (seed,) = self._seeds.spawn(1)
         self._final_epsilons = draw_final_epsilons(self.exploration_final_eps, self.n_workers, seed)
+
+    def _flatten(self) -> None:
+        """Put the target network into a vector, too."""
+        super()._flatten()
+        self._target_flat = FlatParameters(self.policy.q_net_target.parameters())
         self._extras |= {
             "target": self._target_flat.vector.numpy(force=True),
             "target_copied_at": self._target_copied_at,
@@ -219,9 +224,6 @@ class AsynchronousValueMethod(AsynchronousAlgorithm):
             drawn = [self.action_space.sample() for _ in range(np.size(actions))]
             actions = np.where(explore, np.reshape(drawn, np.shape(actions)), actions)
         return actions, state
-
-    def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_target_flat"]
 
 
 class AsyncQLearning(AsynchronousValueMethod):

@@ -101,6 +101,8 @@ class AsynchronousAlgorithm(BaseAlgorithm):
     policy: Any
     # whether the logger shows the number of episodes, as SB3's off-policy algorithms do
     logs_episodes: ClassVar[bool] = False
+    # attributes that hold other attributes' memory, or what is there only while learning
+    _made_anew: ClassVar[tuple[str, ...]] = ("_flat", "_extras", "_normalization", "_beside", "statistics_now")
     # a given policy class must be one of these, or derived from one
     _policy_kinds: ClassVar[tuple[type[BasePolicy], ...]]
 
@@ -189,6 +191,12 @@ class AsynchronousAlgorithm(BaseAlgorithm):
             self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
         )
         self.policy = self.policy.to(self.device)
+        self._flatten()
+        if self.n_workers > 1:
+            warm_up()
+
+    def _flatten(self) -> None:
+        """Put the policy's parameters and buffers into vectors, and the shared optimizer on top."""
         self._flat = FlatParameters(self._learned_parameters(self.policy))
         self._extras = {
             f"buffers_{kind}": vector.numpy(force=True) for kind, vector in flatten_buffers(self.policy).items()
@@ -196,8 +204,17 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         self.policy.optimizer = FlatOptimizer(
             self._flat, self._update_rule(), lr=self.lr_schedule(1.0), n_workers=self.n_workers
         )
-        if self.n_workers > 1:
-            warm_up()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # copied or pickled, tensors stop being views of one vector: they travel apart and are put together again
+        state = {name: value for name, value in self.__dict__.items() if name not in self._made_anew}
+        return {**state, "policy": self._policy_to_send(), "optimizer": self.policy.optimizer.state_dict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        optimizer = state.pop("optimizer")
+        self.__dict__.update(state, _normalization=None, _beside=None, statistics_now=None)
+        self._flatten()
+        self.policy.optimizer.load_state_dict(optimizer)
 
     def _check_arguments(self) -> None:
         if not hasattr(self, "observation_space"):
@@ -256,8 +273,10 @@ class AsynchronousAlgorithm(BaseAlgorithm):
             env: id, Gymnasium environment, VecEnv, or a callable that returns either.
             force_reset: begin with a reset.
         """
+        same = env is self.env
         super().set_env(resolve(env), force_reset)
-        self._given_env = env if isinstance(env, str) or not isinstance(env, gym.Env | VecEnv) else None
+        if not same:  # the same again is still made by what was given first
+            self._given_env = env if isinstance(env, str) or not isinstance(env, gym.Env | VecEnv) else None
 
     @classmethod
     def load(cls, path: Any, env: EnvironmentLike | None = None, *args: Any, **kwargs: Any) -> Self:
@@ -496,15 +515,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
     # saving
 
     def _excluded_save_params(self) -> list[str]:
-        return [
-            *super()._excluded_save_params(),
-            "_flat",
-            "_given_env",
-            "_extras",
-            "_normalization",
-            "_beside",
-            "statistics_now",
-        ]
+        return [*super()._excluded_save_params(), *self._made_anew, "_given_env"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
