@@ -7,8 +7,10 @@ installed.
 
 import argparse
 import importlib.util
+import os
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from statistics import median
 from typing import Any
@@ -18,6 +20,7 @@ import numpy as np
 import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from tqdm import tqdm
 
@@ -42,7 +45,9 @@ def pool(n_envs: int) -> Any:
     """EnvPool's, in threads."""
     import envpool
 
-    return envpool.make(ENV_ID, env_type="gymnasium", num_envs=n_envs, num_threads=1)
+    # EnvPool takes its seed here and no later: pools of two processes must not get the same one
+    warnings.filterwarnings("ignore", message="EnvPool takes its seed when it is made")
+    return envpool.make(ENV_ID, env_type="gymnasium", num_envs=n_envs, num_threads=1, seed=os.getpid())
 
 
 STEPPED: dict[str, Callable[[int], Any]] = {
@@ -79,16 +84,30 @@ def step_rate(name: str, n_envs: int, seconds: float) -> float:
     return steps / elapsed
 
 
+class Stopwatch(BaseCallback):
+    """Counts steps from the first one on, and ends training when the time is over."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.start: float | None = None
+        self.steps, self.elapsed = 0, 0.0
+
+    def _on_step(self) -> bool:
+        now = time.perf_counter()
+        if self.start is None:
+            self.start, self.first = now, self.num_timesteps
+        self.steps, self.elapsed = self.num_timesteps - self.first, now - self.start
+        return self.elapsed < self.seconds
+
+
 def training_rate(name: str, algorithm: str, n_envs: int, seconds: float) -> float:
-    """Environment steps a second of `learn`."""
+    """Environment steps a second of `learn`, without its start."""
     model = ALGORITHMS[algorithm](lambda: STEPPED[name](n_envs))
-    budget = 4 * 128 * n_envs
-    model.learn(budget)  # starting up is not training
-    before, start = model.num_timesteps, time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < seconds:
-        budget *= 2
-        model.learn(budget, reset_num_timesteps=False)
-    return (model.num_timesteps - before) / elapsed
+    watch = Stopwatch(seconds)
+    model.learn(10**9, callback=watch)
+    model.get_env().close()
+    return watch.steps / watch.elapsed
 
 
 def cell(values: list[float]) -> str:
