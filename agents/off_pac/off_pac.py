@@ -7,7 +7,6 @@ learn from replay with truncated ratios (``replayed``).
 
 from __future__ import annotations
 
-import math
 import pathlib
 from io import BufferedIOBase
 from typing import Any, ClassVar, Self
@@ -23,13 +22,15 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import MaybeCallback, RolloutReturn, Schedule, TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.utils import FloatSchedule
-from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage, unwrap_vec_wrapper
+from stable_baselines3.common.vec_env import VecEnv
 
 from agents.asynchronous.copies import EnvironmentLike, resolve
 from agents.common.importance import RatioStatistics
+from agents.off_pac.arguments import check_arguments
 from agents.off_pac.behavior import Behavior, BehaviorPolicy, make_behavior
 from agents.off_pac.deep_policy import CnnPolicy, DeepPolicy, MlpPolicy, MultiInputPolicy
 from agents.off_pac.dense_learner import DenseLearner
+from agents.off_pac.images import untransposed
 from agents.off_pac.learner import LearnerSettings, LinearLearner
 from agents.off_pac.linear_policy import LinearPolicy, TileCodingPolicy
 from agents.off_pac.offline import learn_from_dataset
@@ -39,8 +40,6 @@ from agents.off_pac.replayed import act, copy_target, update
 from agents.off_pac.sparse_learner import SparseLearner
 
 _MODELS = (BaseAlgorithm, BasePolicy)
-_LINEAR_CRITICS = ("gtd", "tdrc")
-_DEEP_CRITICS = ("retrace", "vtrace")
 
 
 class _NotInTheFile:
@@ -181,7 +180,7 @@ class OffPAC(OffPolicyAlgorithm):
         self._unsaved_behavior: str | None = None
         self.clear_traces()
         self._learner: LinearLearner | None = None
-        self._check_arguments()
+        check_arguments(self)
         if _init_setup_model:
             self._setup_model()
 
@@ -191,39 +190,6 @@ class OffPAC(OffPolicyAlgorithm):
         return issubclass(self.policy_class, LinearPolicy)
 
     # setting up
-
-    def _check_arguments(self) -> None:
-        for name in ("gamma", "trace_decay", "emphasis"):
-            value = getattr(self, name)
-            if not 0.0 <= value <= 1.0:
-                raise ValueError(f"{name}={value}, but it must lie in [0, 1]; for 99 % write 0.99.")
-        for name in ("learning_rate", "critic_learning_rate", "secondary_learning_rate"):
-            value = getattr(self, name)
-            if isinstance(value, float | int) and not (math.isfinite(value) and value >= 0.0):
-                raise ValueError(
-                    f"{name}={value}, but a step size must be finite and not negative; 0.0 freezes its part."
-                )
-        known = _LINEAR_CRITICS if self.is_linear else _DEEP_CRITICS
-        if self.critic is not None and self.critic not in known:
-            raise ValueError(
-                f"critic={self.critic!r}, but {self.policy_class.__name__} knows {' and '.join(map(repr, known))}; "
-                f"choose one "
-                "of them or leave critic=None for the default."
-            )
-        if self.is_linear:
-            return
-        if self.emphasis or self.secondary_learning_rate is not None:
-            raise ValueError(
-                f"emphasis={self.emphasis} and secondary_learning_rate={self.secondary_learning_rate}, but deep "
-                f"policies learn "
-                "from replay and have neither; leave them out, or use LinearPolicy or TileCodingPolicy."
-            )
-        if not self.rho_bar > 0.0:
-            raise ValueError(
-                f"rho_bar={self.rho_bar}, but ratios must be truncated at a positive number; 1.0 is usual."
-            )
-        if self.n_steps is not None and self.n_steps < 1:
-            raise ValueError(f"n_steps={self.n_steps}, but a segment has at least 1 step; None chooses by trace_decay.")
 
     def _setup_model(self) -> None:
         if isinstance(self.action_space, spaces.Discrete) and self.action_space.start != 0:
@@ -473,17 +439,11 @@ class OffPAC(OffPolicyAlgorithm):
     def raw_observations(self) -> NDArray | dict[str, NDArray]:
         """[n_envs, ...] last observations as the environment gave them: not normalized, images not transposed."""
         assert self.env is not None
+        assert self._last_obs is not None
         if self._vec_normalize_env is not None:
-            return self._last_original_obs  # type: ignore[return-value]
-        transposer = unwrap_vec_wrapper(self.env, VecTransposeImage)
-        if transposer is None:
-            return self._last_obs  # type: ignore[return-value]
-        observations = self._last_obs
-        if isinstance(observations, dict):
-            images = transposer.image_space_keys
-            return {key: np.moveaxis(value, 1, -1) if key in images else value for key, value in observations.items()}
-        assert observations is not None
-        return np.moveaxis(observations, 1, -1)
+            assert self._last_original_obs is not None
+            return self._last_original_obs
+        return untransposed(self._last_obs, self.env)
 
     def remember_observations(self, observations: Any, dones: NDArray[np.bool_]) -> None:
         """Keep what the next step starts from."""

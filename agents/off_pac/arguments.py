@@ -1,0 +1,47 @@
+"""What the arguments of ``OffPAC`` may be."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agents.off_pac.off_pac import OffPAC
+
+LINEAR_CRITICS = ("gtd", "tdrc")
+DEEP_CRITICS = ("retrace", "vtrace")
+
+
+def check_arguments(model: OffPAC) -> None:
+    """Refuse what is out of range or does not go with the policy.
+
+    Raises:
+        ValueError: names the argument, what it may be, and what to do.
+    """
+    for name in ("gamma", "trace_decay", "emphasis"):
+        value = getattr(model, name)
+        if not 0.0 <= value <= 1.0:
+            raise ValueError(f"{name}={value}, but it must lie in [0, 1]; for 99 % write 0.99.")
+    for name in ("learning_rate", "critic_learning_rate", "secondary_learning_rate"):
+        value = getattr(model, name)
+        if isinstance(value, float | int) and not (math.isfinite(value) and value >= 0.0):
+            raise ValueError(f"{name}={value}, but a step size must be finite and not negative; 0.0 freezes its part.")
+    known = LINEAR_CRITICS if model.is_linear else DEEP_CRITICS
+    if model.critic is not None and model.critic not in known:
+        raise ValueError(
+            f"critic={model.critic!r}, but {model.policy_class.__name__} knows {' and '.join(map(repr, known))}; "
+            f"choose one "
+            "of them or leave critic=None for the default."
+        )
+    if model.is_linear:
+        return
+    if model.emphasis or model.secondary_learning_rate is not None:
+        raise ValueError(
+            f"emphasis={model.emphasis} and secondary_learning_rate={model.secondary_learning_rate}, but deep "
+            f"policies learn "
+            "from replay and have neither; leave them out, or use LinearPolicy or TileCodingPolicy."
+        )
+    if not model.rho_bar > 0.0:
+        raise ValueError(f"rho_bar={model.rho_bar}, but ratios must be truncated at a positive number; 1.0 is usual.")
+    if model.n_steps is not None and model.n_steps < 1:
+        raise ValueError(f"n_steps={model.n_steps}, but a segment has at least 1 step; None chooses by trace_decay.")
