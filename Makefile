@@ -36,8 +36,8 @@ help: ## this list
 	@echo "The variables PYTHON, PIP_FLAGS, ARGS and TEST_JOBS are explained at the top of the Makefile."
 
 demo: $(VENV)/.installed-package ## A3C and A2C learn CartPole, three seeds each: a table, curves, run folders (3 minutes)
-	$(BIN)/actorzoo compare --algo a3c --algo a2c --env CartPole-v1 --seeds 3 --hyperparams a3c.n_workers:2 \
-	    --runs-dir $(DEMO_DIR) $(ARGS)
+	$(BIN)/actorzoo compare --algo a3c --algo a2c --env CartPole-v1 --seeds 3 --n-timesteps 200000 \
+	    --hyperparams a3c.n_workers:2 --runs-dir $(DEMO_DIR) $(ARGS)
 
 test: $(VENV)/.installed-dev ## all tests
 	$(BIN)/python -m pytest -n $(TEST_JOBS) $(ARGS)
