@@ -48,9 +48,9 @@ TASKS = {
         100,
         {"learning_rate": 1.0, "critic_learning_rate": 0.05, "secondary_learning_rate": 1e-4, "trace_decay": 0.0},
         {
-            "q-lambda": Settings(alpha=0.1, trace_decay=0.4),
-            "greedy-gq": Settings(alpha=0.1, alpha_w=1e-4),
-            "softmax-gq": Settings(alpha=0.1, alpha_w=1e-4, temperature=0.1),
+            "q-lambda": Settings(alpha=0.05),
+            "greedy-gq": Settings(alpha=0.05, alpha_w=1e-4),
+            "softmax-gq": Settings(alpha=0.05, alpha_w=1e-4, temperature=0.1),
         },
     ),
     "grid-world": Task(
@@ -58,9 +58,9 @@ TASKS = {
         100,
         {"learning_rate": 1e-3, "critic_learning_rate": 0.1, "secondary_learning_rate": 1e-4, "trace_decay": 0.4},
         {
-            "q-lambda": Settings(alpha=0.1, trace_decay=0.4),
-            "greedy-gq": Settings(alpha=0.1, alpha_w=1e-4),
-            "softmax-gq": Settings(alpha=0.1, alpha_w=1e-4, temperature=1.0),
+            "q-lambda": Settings(alpha=0.05),
+            "greedy-gq": Settings(alpha=0.05, alpha_w=1e-4),
+            "softmax-gq": Settings(alpha=0.05, alpha_w=1e-4, temperature=1.0),
         },
     ),
     "pendulum": Task(
@@ -68,9 +68,9 @@ TASKS = {
         50,
         {"learning_rate": 0.5, "critic_learning_rate": 0.1, "secondary_learning_rate": 1e-4, "trace_decay": 0.4},
         {
-            "q-lambda": Settings(alpha=0.1, trace_decay=0.4),
-            "greedy-gq": Settings(alpha=0.1, alpha_w=1e-4),
-            "softmax-gq": Settings(alpha=0.1, alpha_w=1e-4, temperature=1.0),
+            "q-lambda": Settings(alpha=0.05),
+            "greedy-gq": Settings(alpha=0.05, alpha_w=1e-4),
+            "softmax-gq": Settings(alpha=0.05, alpha_w=1e-4, temperature=1.0),
         },
     ),
 }
