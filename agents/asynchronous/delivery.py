@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch as th
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback, ProgressBarCallback
 from stable_baselines3.common.utils import safe_mean
 
@@ -112,11 +113,13 @@ class Delivery:
         model, callback = self.model, self.callback
         n_steps = len(steps.rewards)
         n_envs = event.timesteps // n_steps
+        # tensors, as A2C's locals have them
+        extra = {name: th.from_numpy(array) for name, array in steps.extra.items()}
         callback.on_rollout_start()
         for t in range(n_steps):
             model.num_timesteps += n_envs
             new = steps.new_observations
-            found: dict[str, Any] = {name: array[t] for name, array in steps.extra.items()}
+            found: dict[str, Any] = {name: values[t] for name, values in extra.items()}
             found.update(
                 self=model,
                 env=model.env,

@@ -106,6 +106,7 @@ def test_locals_are_a2cs_in_name_shape_and_meaning(n_workers: int, action_space:
     for ours in seen_by(agents.A3C, n_workers=n_workers):
         for name in LOCALS:
             assert np.shape(ours[name]) == np.shape(theirs[name]), name
+            assert isinstance(ours[name], type(theirs[name])), name
         assert ours["total_timesteps"] == 40
         assert ours["self"].__class__ is agents.A3C
         if isinstance(action_space, spaces.Box):
