@@ -21,7 +21,7 @@ from stable_baselines3.dqn.policies import DQNPolicy
 
 import agents
 from tests.agents.drop_in import both_kinds, each_method, one_and_two_workers, small
-from tests.agents.toys import Counter, RandomEnv
+from tests.agents.toys import Counter, RandomEnv, Unpicklable
 
 OBSERVATIONS = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
 
@@ -208,8 +208,6 @@ def test_set_env_replaces_the_environment_and_keeps_it_where_it_is_the_same(cls:
 
 def test_setting_a_models_own_environment_again_keeps_the_callable_that_made_it() -> None:
     """What cannot be copied by value can still be made in the workers."""
-    from tests.agents.toys import Unpicklable
-
     model = small(agents.A3C, Unpicklable, n_workers=2)
     model.set_env(model.get_env(), force_reset=False)
     assert model.learn(20).num_timesteps == 20
