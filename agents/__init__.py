@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agents import errors, registry
     from agents.a3c import A3C
     from agents.async_q import AsyncNStepQ, AsyncQLearning, AsyncSarsa
+    from agents.off_pac import OffPAC
     from agents.persistence import load, predict, save
 
 _clash.check_import()
@@ -38,6 +39,7 @@ __all__ = [
     "AsyncSarsa",
     "CrossQ",
     "MaskablePPO",
+    "OffPAC",
     "RecurrentPPO",
     "errors",
     "load",
@@ -57,6 +59,7 @@ _MODULE_OF = {
     "DDPG": "stable_baselines3",
     "DQN": "stable_baselines3",
     "MaskablePPO": "sb3_contrib",
+    "OffPAC": "agents.off_pac",
     "PPO": "stable_baselines3",
     "QRDQN": "sb3_contrib",
     "RecurrentPPO": "sb3_contrib",

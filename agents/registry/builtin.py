@@ -5,6 +5,7 @@ import stable_baselines3
 
 from agents.a3c import A3C
 from agents.async_q import AsyncNStepQ, AsyncQLearning, AsyncSarsa
+from agents.off_pac import OffPAC
 from agents.registry.spec import AgentSpec
 
 _ASYNCHRONOUS_METHODS = (
@@ -92,6 +93,13 @@ BUILTIN_SPECS = (
         "MlpPolicy",
         "Huang, Ontañón: A Closer Look at Invalid Action Masking in Policy Gradient Algorithms, 2022",
         ("Discrete", "MultiBinary", "MultiDiscrete"),
+    ),
+    AgentSpec(
+        "offpac",
+        OffPAC,
+        "MlpPolicy",
+        "Degris, White, Sutton: Off-Policy Actor-Critic, 2012",
+        ("Box", "Discrete"),
     ),
     AgentSpec(
         "ppo",
