@@ -64,6 +64,29 @@ class Counter(gym.Env):
         return observation, 1.0, ended and not self.truncates, ended and self.truncates, {"pid": os.getpid()}
 
 
+class Together(gym.Wrapper):
+    """Copies in two workers begin together and take their time, so that both get some of the steps.
+
+    Else one worker may have taken a small budget before the other one has started.
+    """
+
+    def __init__(self, env: gym.Env, folder: str) -> None:
+        super().__init__(env)
+        self.folder = folder
+        self.caller = os.getpid()
+
+    def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
+        if os.getpid() != self.caller:
+            open(os.path.join(self.folder, f"process-{os.getpid()}"), "w").close()
+            while len(os.listdir(self.folder)) < 2:
+                time.sleep(0.001)
+        return self.env.reset(**arguments)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        time.sleep(0.0005)
+        return self.env.step(action)
+
+
 class Misbehaving(Counter):
     """Does something bad at its ``when``-th step: raise, raise-unpicklable, kill, exit, sleep, nan.
 

@@ -34,7 +34,7 @@ from agents.asynchronous.optimizer import UpdateRule
 from agents.asynchronous.segment import Segment
 from agents.asynchronous.store import MemoryStore
 from agents.common.flat import FlatParameters
-from tests.agents.toys import Counter, Misbehaving, RandomEnv
+from tests.agents.toys import Counter, Misbehaving, RandomEnv, Together
 
 Vector = NDArray[np.float32]
 ENDLESS = 10**9
@@ -285,8 +285,9 @@ def test_zero_grad_none_trick_accumulates_gradients_or_freezes_the_first(
         np.testing.assert_allclose(rows, wanted, rtol=2e-3, atol=1e-4 * scale)
 
 
-def test_optimizer_state_created_lazily_in_each_process_is_private() -> None:
-    model = agents.A3C("MlpPolicy", OneState, n_workers=2, n_steps=1, learning_rate=0.0, ent_coef=0.0, seed=0)
+def test_optimizer_state_created_lazily_in_each_process_is_private(tmp_path: Path) -> None:
+    env = Together(OneState(), str(tmp_path))
+    model = agents.A3C("MlpPolicy", env, n_workers=2, n_steps=1, learning_rate=0.0, ent_coef=0.0, seed=0)
     state = model.policy.optimizer.state_dict()["state"]
     assert len(state) == len(list(model.policy.parameters()))  # there before any process is
     gradient = Replay(model).gradient_at(parameters(model).astype(np.float64))
@@ -389,16 +390,17 @@ def test_return_bootstrapped_with_zero_at_the_time_limit(
 
 
 @pytest.mark.parametrize("n_envs", [1, 2])
-def test_global_step_counter_raced_or_32_bits(n_envs: int) -> None:
+def test_global_step_counter_raced_or_32_bits(n_envs: int, tmp_path: Path) -> None:
     counted: dict[int, int] = {}
 
     def count(found: dict[str, Any], _: Any) -> bool:
         counted[found["worker"]] = counted.get(found["worker"], 0) + n_envs
         return True
 
-    model = agents.A3C("MlpPolicy", DummyVecEnv([lambda: Counter(7)] * n_envs), n_workers=2)
-    model.learn(2002, callback=count)
-    assert model.num_timesteps == sum(counted.values()) == 2002
+    env = DummyVecEnv([lambda: Together(Counter(7), str(tmp_path))] * n_envs)
+    model = agents.A3C("MlpPolicy", env, n_workers=2)
+    model.learn(602, callback=count)
+    assert model.num_timesteps == sum(counted.values()) == 602
     assert len(counted) == 2
     # from a count beyond 32 bits it goes on exactly
     model.num_timesteps = 2**33

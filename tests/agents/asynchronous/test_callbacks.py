@@ -24,7 +24,7 @@ from torch import nn
 
 import agents
 from agents.asynchronous.delivery import looks_at_steps
-from tests.agents.toys import Counter, RandomEnv
+from tests.agents.toys import Counter, RandomEnv, Together
 
 WORKERS = pytest.mark.parametrize("n_workers", [1, 2])
 
@@ -117,9 +117,10 @@ def test_locals_are_a2cs_in_name_shape_and_meaning(n_workers: int, action_space:
 
 
 @WORKERS
-def test_steps_of_one_worker_come_a_whole_segment_at_a_time_and_in_order(n_workers: int) -> None:
+def test_steps_of_one_worker_come_a_whole_segment_at_a_time_and_in_order(n_workers: int, tmp_path: Path) -> None:
     tape = Tape()
-    agents.A3C("MlpPolicy", Counter(length=7), n_workers=n_workers, n_steps=5).learn(100, callback=tape)
+    env = Counter(length=7) if n_workers == 1 else Together(Counter(length=7), str(tmp_path))
+    agents.A3C("MlpPolicy", env, n_workers=n_workers, n_steps=5).learn(100, callback=tape)
     names = [name for name, _ in tape.calls]
     assert (names[0], names[-1]) == ("training_start", "training_end")
     segments: list[list[dict[str, Any]]] = []
@@ -142,7 +143,7 @@ def test_steps_of_one_worker_come_a_whole_segment_at_a_time_and_in_order(n_worke
             assert clock > clocks[step["worker"]]
             clocks[step["worker"]] = clock
         assert [bool(step["dones"][0]) for step in segment[:-1]] == [False] * (len(segment) - 1)
-    assert len({clock > 0 for clock in clocks}) == 1  # every worker was heard
+    assert min(clocks) > 0  # every worker was heard
 
 
 @WORKERS
