@@ -58,17 +58,13 @@ def pack(
 
 
 def group(arrays: Arrays, prefix: str) -> dict[str, np.ndarray]:
-    """The arrays directly under a prefix, by the rest of their names."""
+    """The arrays under a prefix, by the rest of their names."""
     start = f"{prefix}/"
-    return {
-        name[len(start) :]: np.asarray(arrays[name])
-        for name in arrays
-        if name.startswith(start) and "/" not in name[len(start) :]
-    }
+    return {name[len(start) :]: np.asarray(arrays[name]) for name in arrays if name.startswith(start)}
 
 
 def settings_of(arrays: Arrays) -> dict[str, Any]:
-    """Arguments of `wrappers.VecNormalize`, all but `training` and `rules`.
+    """Arguments of `wrappers.VecNormalize`, all but `training`, `rules`, and those that its statistics keep themselves.
 
     Raises:
         ValueError: an array is missing, or the layout is of another version.
@@ -87,8 +83,6 @@ def settings_of(arrays: Arrays) -> dict[str, Any]:
         _array(arrays, f"ret_rms/{name}")
     if "ret_rms/by" in arrays:
         settings["reward_by"] = str(arrays["ret_rms/by"])
-    if "ret_rms/decay" in arrays:
-        settings |= {"decay": float(arrays["ret_rms/decay"]), "warmup": int(arrays["ret_rms/warmup"])}
     return settings
 
 

@@ -172,6 +172,7 @@ def test_the_spec_rebuilds_the_wrapper():
     np.testing.assert_array_equal(again.reset(seed=4)[0], env.reset(seed=4)[0])
     assert not env.spec.nondeterministic
     assert NormalizeObservation(gym.make("CartPole-v1")).spec.nondeterministic
+    assert not NormalizeObservation(gym.make("Pendulum-v1"), "bounds").spec.nondeterministic  # nothing learns
 
 
 def test_frozen_statistics_stay_and_say_so():
@@ -290,6 +291,8 @@ def test_an_observation_of_another_shape_names_the_key():
         ({"arm": {"speed": "image"}}, ValueError, r"'arm/speed'.*two dimensions.*'running'"),
         ({"camera": {"rule": "image", "low": 0}}, ValueError, r"'camera'.*only 'bounds'"),
         ({"camera": {"low": 0}}, ValueError, r"'camera'.*entries rule, low and high"),
+        ({"camera": {"rule": "bounds", "lo": 0}}, ValueError, r"'camera'.*entries rule, low and high"),
+        ({"wall": "image"}, ValueError, r"'wall'.*finite bounds.*'running'"),
         ({"camera": 3}, TypeError, r"'camera'.*type int"),
         ({"pair": ["pass"]}, ValueError, r"'pair'.*1 rules for a Tuple of 2"),
         ({"pair": 3}, TypeError, r"'pair'.*int"),
@@ -299,8 +302,9 @@ def test_an_observation_of_another_shape_names_the_key():
     ],
 )
 def test_a_rule_that_does_not_fit_is_refused_by_key(rules, error, message):
+    space = spaces.Dict({**NESTED.spaces, "wall": spaces.Box(0, np.inf, (4, 5))})
     with pytest.raises(error, match=message):
-        NormalizeObservation(Scripted(NESTED), rules)
+        NormalizeObservation(Scripted(space), rules)
 
 
 @pytest.mark.parametrize("option", [{"epsilon": 0.0}, {"clip": 0.0}, {"clip": float("nan")}, {"decay": 2.0}])

@@ -566,6 +566,7 @@ def test_a_pickled_copy_takes_new_environments_and_keeps_the_numbers():
     [
         (spaces.Dict({"speed": FREE}), r"keys \['angle', 'camera', 'speed'\].*\['speed'\]"),
         (spaces.Dict({**BOXES.spaces, "speed": spaces.Box(-1, 1, (9,))}), r"observation 'speed'.*\(3,\).*\(9,\)"),
+        (spaces.Dict({**BOXES.spaces, "speed": spaces.MultiBinary(3)}), r"observation 'speed'.*Box.*MultiBinary"),
         (FREE, "observation: .*Dict.*Box"),
     ],
 )

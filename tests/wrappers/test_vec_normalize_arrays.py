@@ -43,7 +43,7 @@ RULED = spaces.Dict(
         "speed/x": FLAT,
         "angle": spaces.Box(-2, 2, (2,), np.float64),
         "mode": spaces.Discrete(4, start=3),
-        "levers": spaces.MultiDiscrete([2, 3]),
+        "levers": spaces.MultiDiscrete([2, 3], start=[0, 4]),
         "free": spaces.Box(-np.inf, np.inf, (2,), np.float32),
         "image": spaces.Box(0, 255, (36, 37, 3), np.uint8),
         "raw": spaces.MultiBinary(3),
