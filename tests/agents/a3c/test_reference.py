@@ -75,7 +75,8 @@ class Recorder:
         kept = ("new_obs", "actions", "clipped_actions", "rewards", "dones", "values", "log_probs")
         if found["n_steps"] == 0:
             self.starts.append(len(self.steps))
-        self.steps.append({name: np.array(found[name])[0] for name in kept} | {"info": found["infos"][0]})
+        step = {name: torch.as_tensor(found[name]).numpy()[0] for name in kept}
+        self.steps.append(copy.deepcopy(step) | {"info": found["infos"][0]})
         return True
 
     def segments(self) -> list[list[dict[str, Any]]]:
