@@ -379,14 +379,14 @@ def test_return_bootstrapped_with_zero_at_the_time_limit(
         n_workers=1,
         gamma=0.8,
         seed=0,
-        learning_rate=0.01,
+        learning_rate=0.03,
         shared_optimizer="adam",
         policy_kwargs={"net_arch": [8], **policy_kwargs},
     )
-    model.learn(900)
+    model.learn(400)
     observation, _ = model.policy.obs_to_tensor(env.reset()[0])
     with torch.no_grad():
-        assert float(model.policy.predict_values(observation)) == pytest.approx(value, rel=0.05)
+        assert float(model.policy.predict_values(observation)) == pytest.approx(value, rel=0.15)
 
 
 @pytest.mark.parametrize("n_envs", [1, 2])
