@@ -208,7 +208,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
     def __getstate__(self) -> dict[str, Any]:
         # copied or pickled, tensors stop being views of one vector: they travel apart and are put together again
         state = {name: value for name, value in self.__dict__.items() if name not in self._made_anew}
-        return {**state, "policy": self._policy_to_send(), "optimizer": self.policy.optimizer.state_dict()}
+        return {**state, "policy": self._policy_to_send(), "optimizer": self.policy.optimizer.detached_state_dict()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         optimizer = state.pop("optimizer")

@@ -162,6 +162,12 @@ class FlatOptimizer(th.optim.Optimizer):
             self.flat.vector.copy_(th.from_numpy(parameters))
         return loss
 
+    def detached_state_dict(self) -> dict[str, Any]:
+        """As ``state_dict``, but of tensors that own their memory: a pickled view brings all of the vector."""
+        saved = self.state_dict()
+        state = {i: {name: t.clone() for name, t in tensors.items()} for i, tensors in saved["state"].items()}
+        return {**saved, "state": state}
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Copy a saved state in; a state of fewer workers is repeated for the others."""
         super().load_state_dict(state_dict)

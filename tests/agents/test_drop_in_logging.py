@@ -125,6 +125,8 @@ def test_the_logger_may_be_dumped_after_learning(cls: Any) -> None:
     model.dump_logs()
     assert memory.dumps[0][0] == 100
     assert memory.dumps[0][1]["time/total_timesteps"] == 100
+    # the numbers of a segment long gone are not shown again
+    assert not {"train/policy_loss", "train/loss"} & set(memory.dumps[0][1])
 
 
 @both_kinds

@@ -213,6 +213,10 @@ def test_setting_a_models_own_environment_again_keeps_the_callable_that_made_it(
     assert model.learn(20).num_timesteps == 20
 
 
+def test_workers_of_a_loaded_model_call_the_callable_given_to_load() -> None:
+    assert reloaded(small(agents.A3C, Counter()), env=Unpicklable, n_workers=2).learn(20).num_timesteps == 20
+
+
 # parameters
 
 
@@ -353,6 +357,13 @@ def test_a_copy_of_one_worker_goes_on_as_its_original_to_the_bit(cls: Any) -> No
         each.set_random_seed(7)
         each.learn(50)
     assert_same_states(twin, states_of(model))
+
+
+def test_a_pickle_holds_every_number_once() -> None:
+    """Views of one vector, pickled one by one, would each bring all of it: twelve times as much."""
+    model = agents.A3C("MlpPolicy", "CartPole-v1", n_workers=1)
+    numbers = len(model._flat.vector) * 4
+    assert len(cloudpickle.dumps(model)) < 2 * numbers + 40_000  # parameters, statistics, the environment
 
 
 def test_what_a_policy_was_told_later_is_copied_with_it() -> None:
