@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 _clash.check_import()
 
-import agents.environments  # noqa: E402, F401 - registers actorzoo/...-v0 with Gymnasium
-
 __all__ = [
     "A2C",
     "A3C",
