@@ -49,7 +49,7 @@ def table(env_id: str, results: dict[str, list[dict[str, float]]]) -> str:
     columns = [c for c in COLUMNS if any(c in run for runs in results.values() for run in runs)]
     ceiling = median(run["decisions_per_second"] for run in results["ceiling"]) if "ceiling" in results else None
     lines = [
-        f"### {env_id}",
+        f"## {env_id}",
         "",
         "| system | " + " | ".join(COLUMNS[c][0] for c in columns) + " | of the ceiling |",
         "|---|" + "---:|" * (len(columns) + 1),
