@@ -177,6 +177,7 @@ class NumpyLearner:
         head: _Head,
     ) -> None:
         self.parameters = setting.parameters
+        self.memory = None
         self._recipe = recipe
         self._segment = setting.segment
         self._gradient = setting.gradient

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class RecurrentLearner(TorchLearner):
-    """A torch learner that carries LSTM states."""
+    """A torch learner that carries LSTM states; they are its ``memory``."""
 
     _policy: RecurrentActorCriticPolicy
 
@@ -31,27 +31,27 @@ class RecurrentLearner(TorchLearner):
         super().__init__(recipe, setting)
         n_layers, _, width = self._policy.lstm_hidden_state_shape
         zeros = th.zeros(n_layers, self._segment.n_envs, width, device=self._policy.device)
-        self._states = RNNStates((zeros, zeros), (zeros, zeros))
-        self._first_states = self._states
+        self.memory = RNNStates((zeros, zeros), (zeros, zeros))
+        self._first_states = self.memory
         # after each step, for the value of a final observation, which the episode's own state must judge
         self._states_after: list[RNNStates] = []
 
     def begin(self, step: int, progress: float) -> None:
         """A segment begins in the state in which the last one ended."""
         super().begin(step, progress)
-        self._first_states = self._states
+        self._first_states = self.memory
         self._states_after = []
 
     def act(self, t: int) -> NDArray[Any]:
         """Draw actions from the policy for row ``t``."""
         segment = self._segment
         with th.no_grad():
-            actions, values, log_probs, self._states = self._policy(
+            actions, values, log_probs, self.memory = self._policy(
                 obs_as_tensor(segment.observation_row(t), self._policy.device),
-                self._states,
+                self.memory,
                 self._starts(segment.episode_starts[t]),
             )
-        self._states_after.append(self._states)
+        self._states_after.append(self.memory)
         self._values[t] = values.reshape(-1).numpy(force=True)
         self._log_probs[t] = log_probs.numpy(force=True)
         segment.actions[t] = actions.numpy(force=True).reshape(segment.actions[t].shape)
@@ -73,7 +73,7 @@ class RecurrentLearner(TorchLearner):
     def _last_values(self) -> NDArray[np.float32]:
         segment = self._segment
         starts = self._starts(segment.episode_starts[segment.length])
-        return self._predict(segment.observation_row(segment.length), self._states.vf, starts)
+        return self._predict(segment.observation_row(segment.length), self.memory.vf, starts)
 
     def _final_values(self) -> NDArray[np.float32]:
         segment = self._segment

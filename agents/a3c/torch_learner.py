@@ -30,6 +30,7 @@ class TorchLearner:
     def __init__(self, recipe: A3CRecipe, setting: Setting) -> None:
         assert isinstance(setting.policy, ActorCriticPolicy)
         self.parameters = setting.parameters
+        self.memory: Any = None
         self._recipe = recipe
         self._policy = setting.policy
         self._segment = setting.segment

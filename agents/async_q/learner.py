@@ -60,7 +60,8 @@ class ValueLearner:
         self._epsilon = recipe.initial_epsilon
         self._progress = 0.0
         self._n_actions = int(setting.policy.action_space.n)  # type: ignore[attr-defined]
-        self._next_actions: NDArray[np.int64] | None = None
+        # the actions that Sarsa has chosen for the observations that come next
+        self.memory: NDArray[np.int64] | None = None
         self._errors = np.zeros(0, dtype=np.float32)
 
     def begin(self, step: int, progress: float) -> None:
@@ -84,10 +85,10 @@ class ValueLearner:
         """Epsilon-greedy by the worker's own parameters."""
         row: NDArray[Any] = self._segment.actions[t]
         values = self._values.act(t)
-        if self._next_actions is not None:
+        if self.memory is not None:
             # Sarsa has chosen already: its target used the action that is taken now
-            row[:] = self._next_actions
-            self._next_actions = None
+            row[:] = self.memory
+            self.memory = None
         else:
             row[:] = self._choose(values)
         return row
@@ -136,8 +137,8 @@ class ValueLearner:
         """
         segment = self._segment
         n = segment.length
-        self._next_actions = self._choose(self._values.of_row(n))
-        next_actions = np.concatenate([segment.actions[1:n], self._next_actions[None]])
+        self.memory = self._choose(self._values.of_row(n))
+        next_actions = np.concatenate([segment.actions[1:n], self.memory[None]])
         found = np.take_along_axis(self._values.target_of_next_rows(), next_actions[:, :, None], axis=2)[:, :, 0]
         if segment.final_observations:
             final = segment.stacked_final_observations()

@@ -161,6 +161,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         self._extras: dict[str, NDArray[Any]] = {}
         self._normalization: ModelNormalization | None = None
         self._beside: _Beside | None = None
+        self._memory: Any = None  # of the learner inside this process, see Learner.memory
         # the learner's numbers, or how to get them, while an event is delivered
         self.statistics_now: dict[str, float] | Callable[[], dict[str, float]] | None = None
         if _init_setup_model:
@@ -318,6 +319,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         check_number("total_timesteps", total_timesteps)
         if self.env is None:
             raise ValueError("The model has no environment to learn in; call set_env, or load it with env=.")
+        seen = self._last_obs
         total_timesteps, initialized = self._setup_learn(
             math.ceil(total_timesteps),
             callback,
@@ -325,6 +327,8 @@ class AsynchronousAlgorithm(BaseAlgorithm):
             tb_log_name or type(self).__name__,
             progress_bar,
         )
+        if self._last_obs is not seen:
+            self._memory = None  # the environment was reset
         initialized.on_training_start(
             {"self": self, "total_timesteps": total_timesteps, "callback": initialized, "log_interval": log_interval},
             globals(),
@@ -383,10 +387,12 @@ class AsynchronousAlgorithm(BaseAlgorithm):
             seed,
         )
         worker.budget.open(steps)
+        if self._memory is not None:
+            worker.learner.memory = self._memory
         before = self.num_timesteps
         updates_before = self._n_updates
         try:
-            for event in worker.run(self._last_obs):
+            for event in worker.run(self._last_obs, self._last_episode_starts):
                 if not delivery.deliver(event):
                     worker.budget.stop()
         finally:
@@ -395,6 +401,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
             # an exception within a segment leaves the environment somewhere inside it: the next learn call resets
             self._last_obs = copy.deepcopy(segment.observation_row(segment.length)) if segment.length else None
             self._last_episode_starts = segment.episode_starts[segment.length].copy()
+            self._memory = worker.learner.memory
             self.num_timesteps = before + worker.budget.steps
             self._n_updates = updates_before + worker.budget.updates
 
@@ -463,7 +470,11 @@ class AsynchronousAlgorithm(BaseAlgorithm):
 
     def _policy_to_send(self) -> BasePolicy:
         # without the optimizer; the deep copy's tensors own their memory, views of one vector would each bring it all
-        return copy.deepcopy(self.policy, {id(self.policy.optimizer): None})
+        left_out = [self.policy.optimizer]
+        if hasattr(self.policy, "action_dist"):
+            # of the last evaluation; where that had a graph its tensors cannot be copied
+            left_out.append(getattr(self.policy.action_dist, "distribution", None))
+        return copy.deepcopy(self.policy, {id(part): None for part in left_out})
 
     def _adopt(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Copy what workers share into the model; nothing to do where it is the model's own memory."""
@@ -515,7 +526,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
     # saving
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), *self._made_anew, "_given_env"]
+        return [*super()._excluded_save_params(), *self._made_anew, "_memory", "_given_env"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []

@@ -44,9 +44,16 @@ class Setting:
 
 
 class Learner(Protocol):
-    """An acting rule and a loss."""
+    """An acting rule and a loss.
+
+    Attributes:
+        parameters: (P,) where pulled parameters arrive.
+        memory: what must go on, beside observations, where a later ``learn`` call goes on in the same episodes; None
+            where nothing must.
+    """
 
     parameters: NDArray[np.float32]
+    memory: Any
 
     def begin(self, step: int, progress: float) -> None:
         """A segment begins at a global step; ``progress`` is that step's share of the run, in [0, 1]."""

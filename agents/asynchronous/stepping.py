@@ -25,8 +25,16 @@ class Stepper(Protocol):
     n_envs: int
     episodes: list[tuple[Info | None, Any]]
 
-    def start(self, segment: Segment, observations: Observations | None) -> None:
-        """Put the observations to begin with into row 0, after a reset where none are given."""
+    def start(
+        self, segment: Segment, observations: Observations | None, episode_starts: NDArray[np.bool_] | None = None
+    ) -> None:
+        """Put the observations to begin with into row 0, after a reset where none are given.
+
+        Args:
+            segment: to be filled.
+            observations: what the environments show now.
+            episode_starts: [n_envs], whether that begins an episode; None for all.
+        """
 
     def step(self, actions: NDArray[Any], segment: Segment, t: int) -> bool:
         """Take one step in every environment; whether an episode ended."""
@@ -58,10 +66,12 @@ class DirectStepper:
         self._infos: list[Info] = [{} for _ in self.envs]
         self._steps = [env.step for env in self.envs]
 
-    def start(self, segment: Segment, observations: Observations | None) -> None:
+    def start(
+        self, segment: Segment, observations: Observations | None, episode_starts: NDArray[np.bool_] | None = None
+    ) -> None:
         """Put the observations to begin with into row 0, after a reset where none are given."""
         segment.put_observations(0, self.venv.reset() if observations is None else observations)  # type: ignore[arg-type]
-        segment.episode_starts[0] = True
+        segment.episode_starts[0] = True if observations is None or episode_starts is None else episode_starts
 
     def step(self, actions: NDArray[Any], segment: Segment, t: int) -> bool:
         """Take one step in every environment; whether an episode ended."""
@@ -112,10 +122,12 @@ class VecEnvStepper:
         self.episodes: list[tuple[Info | None, Any]] = []
         self._infos: list[Info] = []
 
-    def start(self, segment: Segment, observations: Observations | None) -> None:
+    def start(
+        self, segment: Segment, observations: Observations | None, episode_starts: NDArray[np.bool_] | None = None
+    ) -> None:
         """Put the observations to begin with into row 0, after a reset where none are given."""
         segment.put_observations(0, self.venv.reset() if observations is None else observations)  # type: ignore[arg-type]
-        segment.episode_starts[0] = True
+        segment.episode_starts[0] = True if observations is None or episode_starts is None else episode_starts
 
     def step(self, actions: NDArray[Any], segment: Segment, t: int) -> bool:
         """Take one step in every environment; whether an episode ended."""

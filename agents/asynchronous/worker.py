@@ -112,18 +112,21 @@ class Worker:
         self._inside = seconds_between_events == 0.0
         self._seconds_between_events = 0.0 if task.every_step else seconds_between_events
 
-    def run(self, observations: Observations | None = None) -> Iterator[Progress]:
+    def run(
+        self, observations: Observations | None = None, episode_starts: NDArray[np.bool_] | None = None
+    ) -> Iterator[Progress]:
         """Work until no step is left, or all must stop; an event after every segment, before its gradient is applied.
 
         Args:
             observations: what the environments show now; None resets them.
+            episode_starts: [n_envs], whether that begins an episode; None for all.
 
         Raises:
             NonFiniteGradientError: a gradient holds NaN or infinity; it is not applied.
         """
         segment, budget, stepper, learner, task = self.segment, self.budget, self.stepper, self.learner, self.task
         n_envs = stepper.n_envs
-        stepper.start(segment, observations)
+        stepper.start(segment, observations, episode_starts)
         pending = Progress(self.index, 0, 0)
         last_event = time.perf_counter()
         while True:

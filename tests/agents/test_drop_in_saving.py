@@ -366,6 +366,21 @@ def test_a_pickle_holds_every_number_once() -> None:
     assert len(cloudpickle.dumps(model)) < 2 * numbers + 40_000  # parameters, statistics, the environment
 
 
+@one_and_two_workers
+@pytest.mark.parametrize("action_space", [spaces.Discrete(2), spaces.MultiDiscrete([2, 2])], ids=str)
+def test_a_policy_that_was_evaluated_with_a_graph_is_copied_and_sent_to_workers(
+    n_workers: int, action_space: spaces.Space[Any]
+) -> None:
+    """It keeps its last distribution, whose tensors belong to a graph and refuse to be copied."""
+    env = RandomEnv(spaces.Box(-1, 1, (3,), np.float32), action_space)
+    model = small(agents.A3C, env, n_workers=n_workers)
+    for _ in range(2):
+        observations, _ = model.policy.obs_to_tensor(env.observation_space.sample())
+        model.policy.get_distribution(observations).entropy().sum().backward()
+        assert copy.deepcopy(model).learn(10).num_timesteps == 10
+        assert model.learn(10).num_timesteps == 10
+
+
 def test_what_a_policy_was_told_later_is_copied_with_it() -> None:
     model = small(agents.A3C)
     model.policy.remark = "kept"

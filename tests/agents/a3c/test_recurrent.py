@@ -1,5 +1,6 @@
 """A3C with LSTM policies against a hand-run of the LSTM, one environment and one step at a time."""
 
+import copy
 import io
 from typing import Any
 
@@ -309,3 +310,60 @@ def test_callbacks_see_what_they_see_of_other_policies(n_workers: int) -> None:
 def test_a_policy_class_may_be_given_in_place_of_its_alias() -> None:
     model = agents.A3C(RecurrentActorCriticPolicy, "CartPole-v1", n_workers=1, policy_kwargs=SMALL)
     assert model.learn(10).num_timesteps == 10
+
+
+class Watch(BaseCallback):
+    """Values of all steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: list[float] = []
+
+    def _on_step(self) -> bool:
+        self.values.extend(self.locals["values"].reshape(-1).tolist())
+        return True
+
+
+class Same(gym.Env):
+    """Always the same; what differs from step to step is memory."""
+
+    observation_space = spaces.Box(-1, 1, (2,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, **options: Any) -> Any:
+        return np.ones(2, np.float32), {}
+
+    def step(self, action: int) -> Any:
+        return np.ones(2, np.float32), 0.0, False, False, {}
+
+
+def without_learning() -> tuple[agents.A3C, Watch]:
+    model = agents.A3C("MlpLstmPolicy", Same(), n_workers=1, seed=0, learning_rate=0.0, policy_kwargs=SMALL)
+    return model, Watch()
+
+
+def test_the_memory_goes_on_where_learning_goes_on_and_is_empty_after_a_reset() -> None:
+    model, once = without_learning()
+    model.learn(30, callback=once)
+    assert len(set(once.values[:5])) == 5  # the state settles step by step
+    model, twice = without_learning()
+    model.learn(3, callback=twice)
+    model.learn(27, callback=twice, reset_num_timesteps=False)
+    np.testing.assert_allclose(twice.values, once.values, rtol=1e-5)
+    anew = Watch()
+    model.learn(10, callback=anew)
+    np.testing.assert_allclose(anew.values, once.values[:10], rtol=1e-5)
+
+
+def test_the_memory_is_not_saved_but_copied() -> None:
+    model, once = without_learning()
+    model.learn(10, callback=once)
+    twin, later, original = copy.deepcopy(model), Watch(), Watch()
+    twin.learn(5, callback=later, reset_num_timesteps=False)
+    model.learn(5, callback=original, reset_num_timesteps=False)
+    np.testing.assert_allclose(later.values, original.values, rtol=1e-6)
+    stream = io.BytesIO()
+    model.save(stream)
+    loaded, fresh = agents.A3C.load(stream, env=Same()), Watch()
+    loaded.learn(5, callback=fresh, reset_num_timesteps=False)
+    np.testing.assert_allclose(fresh.values, once.values[:5], rtol=1e-5)

@@ -305,3 +305,18 @@ def test_one_worker_repeats_to_the_bit_for_a_seed(cls: Any, rule: str) -> None:
 def test_the_torch_path_repeats_to_the_bit_too(cls: Any) -> None:
     models = [small(cls, policy_kwargs={"activation_fn": torch.nn.LeakyReLU}).learn(100) for _ in range(2)]
     np.testing.assert_array_equal(own_of(models[0]), own_of(models[1]))
+
+
+def test_sarsa_takes_the_action_it_chose_also_where_learning_goes_on() -> None:
+    """The last target of a call used an action that the next call must take."""
+    model = small(agents.AsyncSarsa, endless(), exploration_final_eps=1.0, n_steps=4)
+    for _ in range(10):
+        model.learn(4, reset_num_timesteps=False)
+        chosen, taken = int(model._memory[0]), []
+
+        def watch(found: dict[str, Any], _: Any, taken: list[int] = taken) -> bool:
+            taken.append(int(found["actions"][0]))
+            return True
+
+        model.learn(4, callback=watch, reset_num_timesteps=False)
+        assert taken[0] == chosen
