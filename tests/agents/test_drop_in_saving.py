@@ -165,6 +165,19 @@ def test_load_takes_every_kind_of_environment_and_refuses_other_spaces(cls: Any)
 
 
 @both_kinds
+def test_a_model_of_images_is_loaded_and_goes_on_with_images_as_the_environment_gives_them(cls: Any) -> None:
+    env = FakeImageEnv(screen_height=36, screen_width=36, n_channels=1, discrete=True)
+    few = {"features_extractor_kwargs": {"features_dim": 8}}
+    model = small(cls, env, "CnnPolicy", policy_kwargs=few).learn(10)
+    image, _ = env.reset()
+    for loaded in (reloaded(model), reloaded(model, env=env, n_workers=2)):
+        if loaded.get_env() is None:
+            loaded.set_env(env)
+        assert loaded.predict(image, deterministic=True)[0] == model.predict(image, deterministic=True)[0]
+        assert loaded.learn(10).num_timesteps == 10
+
+
+@both_kinds
 def test_a_model_is_loaded_for_another_number_of_environments(cls: Any) -> None:
     env = DummyVecEnv([lambda: gym.make("CartPole-v1")] * 3)
     loaded = reloaded(small(cls), env=env)
