@@ -14,51 +14,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from tuning.errors import UsageError, did_you_mean
+from tuning.fields import Count, Positive, Section
+from tuning.normalization import MisfitError, Normalize
 from tuning.yaml_files import KeyPath, Located, read_yaml
 
 EVALUATIONS_PER_RUN = 20  # where eval_freq is not given
 
 
-def _whole(value: Any) -> Any:
-    """1e5 is a float to YAML, but a number of steps to everybody else."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Count = Annotated[int, BeforeValidator(_whole), Field(gt=0)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Normalize(_Section):
-    """Running normalization of what the agent sees; its statistics are saved with each model.
-
-    Attributes:
-        observation: to mean 0 and variance 1.
-        reward: by the standard deviation of the discounted return.
-        clip_observation: largest normalized observation, in standard deviations.
-        clip_reward: largest normalized reward.
-        epsilon: added to variances.
-    """
-
-    observation: bool = False
-    reward: bool = False
-    clip_observation: Positive = 10.0
-    clip_reward: Positive = 10.0
-    epsilon: Positive = 1e-8
-
-    @property
-    def is_on(self) -> bool:
-        """Whether anything is normalized."""
-        return self.observation or self.reward
-
-
-class RunConfig(_Section):
+class RunConfig(Section):
     """One run.
 
     Attributes:
@@ -71,7 +37,7 @@ class RunConfig(_Section):
         env_kwargs: passed to `gymnasium.make`.
         env_wrapper: wrappers by name, innermost first: `atari`, `{frame_stack: 4}`.
         reward_scale: multiplies the rewards the agent sees; reported returns stay unscaled.
-        normalize: running normalization.
+        normalize: of observations, rewards and actions; see `tuning.normalization`.
         policy: a name among the algorithm's `policy_aliases`.
         hyperparams: constructor arguments as data.
         eval_freq: environment steps between evaluations.
@@ -179,7 +145,10 @@ def resolve(
         filled["hyperparams"].setdefault("n_workers", available_cores())
     unfinished = _validated({"policy": spec.default_policy, "eval_freq": 1} | filled, layers)
     _check_by_use(unfinished, layers)
-    observation_space, action_space = environments.spaces_of(unfinished)
+    try:
+        observation_space, action_space = environments.spaces_of(unfinished)
+    except MisfitError as error:
+        raise UsageError(f"{_prefix(layers.place(error.path))}{error}") from error
     if type(action_space).__name__ not in spec.action_spaces:
         raise UsageError(
             f"{env_id} has {type(action_space).__name__} actions, but {spec.cls.__name__} takes "
@@ -284,6 +253,7 @@ def _validated(data: Mapping[str, Any], layers: Located) -> RunConfig:
         raise UsageError(_first_complaint(error, layers)) from error
     _check_plain(config.hyperparams, ("hyperparams",), layers)
     _check_plain(config.env_kwargs, ("env_kwargs",), layers)
+    _check_plain(config.normalize.observation, ("normalize", "observation"), layers)
     return config
 
 
@@ -301,7 +271,7 @@ def _first_complaint(error: ValidationError, layers: Located) -> str:
     elif finding["type"] == "missing":
         problem = f"the key {key} is missing"
     else:
-        problem = f"{key} is {finding['input']!r}, but {_lower_first(finding['msg'])}"
+        problem = f"{key} is {finding['input']!r}, but {_lower_first(finding['msg'].removeprefix('Value error, '))}"
     return place + problem
 
 
