@@ -199,17 +199,17 @@ class VecNormalize(SB3VecNormalize):
     @contextmanager
     def freeze(self) -> Iterator[Self]:
         """Statistics stay as they are inside the `with` block; changing them directly raises there."""
-        frozen = list(self.learning_statistics().values())
-        before = self.training
+        before = [(statistics, statistics.frozen) for statistics in self.learning_statistics().values()]
+        was_training = self.training
         self.training = False
-        for statistics in frozen:
+        for statistics, _ in before:
             statistics.frozen = True
         try:
             yield self
         finally:
-            self.training = before
-            for statistics in frozen:
-                statistics.frozen = False
+            self.training = was_training
+            for statistics, was_frozen in before:
+                statistics.frozen = was_frozen
 
     def merge(self, other: SB3VecNormalize) -> None:
         """Take in what another wrapper, of either kind, has seen; the prior stands once.
