@@ -14,8 +14,8 @@ from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
-from agents.common.softmax_policy import softmax, softmax_score
 from agents.off_pac.actors import make_actor
+from agents.off_pac.behavior.base import ContinuousBehavior
 from agents.off_pac.behavior.mixture import DiscreteMixture
 from agents.off_pac.learner import LinearLearner, StepSizes
 from agents.off_pac.linear_policy import LinearPolicy
@@ -92,10 +92,13 @@ class OnlineRun:
             callback.on_rollout_end()
 
     def fits_single(self, env: VecEnv) -> TypeGuard[DummyVecEnv]:
-        """Whether ``run_single`` can take over: one environment in a plain DummyVecEnv, a mixture as behavior."""
+        """Whether ``run_single`` can take over: one environment in a plain DummyVecEnv.
+
+        Discrete actions need a mixture of uniform and target policy as behavior, Box actions take any.
+        """
         # A subclass may do anything in its step.
         plain = type(env) is DummyVecEnv and env.num_envs == 1 and not isinstance(env.observation_space, spaces.Dict)
-        return plain and isinstance(self.model.behavior, DiscreteMixture)
+        return plain and isinstance(self.model.behavior, DiscreteMixture | ContinuousBehavior)
 
     def _apply(self, corrections: list[tuple[Any, ...]], sizes: StepSizes) -> None:
         """Change the weights, after every error has been computed from the old ones."""
@@ -105,13 +108,12 @@ class OnlineRun:
             self.learner.apply(correction, sizes)
 
     def run_single(self, venv: DummyVecEnv) -> None:
-        """The same for one environment, without callbacks, whose behavior is a mixture of uniform and target policy."""
-        model, learner, behavior = self.model, self.learner, self.model.behavior
-        assert isinstance(behavior, DiscreteMixture)
+        """The same for one environment, without callbacks; see ``fits_single``."""
+        model, learner = self.model, self.learner
+        decide = make_actor(model.behavior, model.action_space, self.policy).decide_one
         env, represent, gamma = venv.envs[0], self.features, self.gamma
         dtype = venv.observation_space.dtype
-        draw, add_ratio = model.generator.random, model.ratio_statistics.add
-        executable = [np.int64(action) for action in range(behavior.n_actions)]
+        generator, add_ratio = model.generator, model.ratio_statistics.add
         constant = model.constant_step_sizes
         sizes = self._step_sizes()
         observation: Any = model._last_obs[0]  # type: ignore[index]
@@ -120,26 +122,16 @@ class OnlineRun:
         try:
             while model.num_timesteps < self.total_timesteps:
                 outputs = learner.predict(x)
-                target = softmax(outputs[:-2])
-                action, probability = behavior.draw_one(target, draw())
-                observation, given_reward, terminated, truncated, info = env.step(executable[action])
+                action, rho, score = decide(observation, outputs, generator)
+                observation, given_reward, terminated, truncated, info = env.step(action)
                 observation = np.asarray(observation, dtype=dtype)
                 reward, done = np.float32(given_reward), terminated or truncated
                 model.num_timesteps += 1
                 if not constant:
                     sizes = self._step_sizes()
                 next_x = represent(observation)
-                rho = target[action] / probability
-                correction = learner.evaluate(
-                    0,
-                    x,
-                    outputs,
-                    softmax_score(target, action),
-                    rho,
-                    float(reward),
-                    0.0 if terminated else gamma,
-                    next_x,
-                )
+                discount = 0.0 if terminated else gamma
+                correction = learner.evaluate(0, x, outputs, score, rho, float(reward), discount, next_x)
                 add_ratio(rho)
                 if self.regularization:
                     learner.regularize(sizes.secondary * self.regularization)
