@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from agents.common.gtd import td_error
 from agents.common.traces import emphasis_weight, followon_trace
-from agents.off_pac.errors import TrainingDivergedError
+from agents.online.errors import TrainingDivergedError
 
 FloatArray = NDArray[np.float64]
 
