@@ -31,7 +31,7 @@ from agents.off_pac.dense_learner import DenseLearner
 from agents.off_pac.learner import LearnerSettings, LinearLearner
 from agents.off_pac.linear_policy import LinearPolicy, TileCodingPolicy
 from agents.off_pac.offline import learn_from_dataset
-from agents.off_pac.online import OnlineRun
+from agents.off_pac.online import LinearRun
 from agents.off_pac.replay_buffers import make_replay_buffer
 from agents.off_pac.replayed import act, copy_target, update
 from agents.off_pac.sparse_learner import SparseLearner
@@ -85,6 +85,7 @@ class OffPAC(OnlineAlgorithm):
         "CnnPolicy": CnnPolicy,
         "MultiInputPolicy": MultiInputPolicy,
     }
+    step_size_names: ClassVar[tuple[str, ...]] = ("learning_rate", "critic_learning_rate", "secondary_learning_rate")
 
     def __init__(
         self,
@@ -132,7 +133,7 @@ class OffPAC(OnlineAlgorithm):
         learning_rate = default_rate if learning_rate is None else learning_rate
         super().__init__(
             policy,
-            None if env is None else resolve(env),  # type: ignore[arg-type]
+            None if env is None else resolve(env),
             learning_rate=learning_rate,
             buffer_size=buffer_size,
             learning_starts=learning_starts,
@@ -291,7 +292,7 @@ class OffPAC(OnlineAlgorithm):
         callback.on_training_start(locals(), globals())
         assert self.env is not None
         self._learner = self.make_learner(self.n_envs)
-        run = OnlineRun(self, self._learner, total_timesteps, log_interval)
+        run = LinearRun(self, self._learner, total_timesteps, log_interval)
         try:
             if unwatched and run.fits_single(self.env):
                 run.run_single(self.env)
@@ -382,12 +383,6 @@ class OffPAC(OnlineAlgorithm):
             self.critic_lr_schedule(progress),
             self.secondary_lr_schedule(progress),
         )
-
-    @property
-    def constant_step_sizes(self) -> bool:
-        """Whether no step size follows a schedule."""
-        given = (self.learning_rate, self.critic_learning_rate, self.secondary_learning_rate)
-        return all(rate is None or isinstance(rate, float | int) for rate in given)
 
     # learning with a deep policy
 

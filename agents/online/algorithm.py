@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pathlib
 from io import BufferedIOBase
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ class OnlineAlgorithm(OffPolicyAlgorithm):
     """An off-policy algorithm with the argument ``behavior_policy``; takes what OffPolicyAlgorithm takes."""
 
     behavior_policy: Any
+    step_size_names: ClassVar[tuple[str, ...]]
+    """Arguments that are step sizes: a float, a schedule, or None where a default of its own is worked out."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -85,6 +87,12 @@ class OnlineAlgorithm(OffPolicyAlgorithm):
                 f"not hold; pass it again: {type(self).__name__}.load(path, env=env, behavior_policy=model)."
             )
 
+    @property
+    def constant_step_sizes(self) -> bool:
+        """Whether no step size follows a schedule."""
+        given = (getattr(self, name) for name in self.step_size_names)
+        return all(rate is None or isinstance(rate, float | int) for rate in given)
+
     def raw_observations(self) -> NDArray | dict[str, NDArray]:
         """[n_envs, ...] last observations as the environment gave them: not normalized, images not transposed."""
         assert self.env is not None
@@ -94,9 +102,32 @@ class OnlineAlgorithm(OffPolicyAlgorithm):
             return self._last_original_obs
         return untransposed(self._last_obs, self.env)
 
+    def raw_final_observations(self, final: Any, dones: NDArray[np.bool_]) -> Any:
+        """[n_envs, ...] observations just reached as the environment gave them, for a behavior policy to look at.
+
+        Args:
+            final: what ``agents.online.run.final_observations`` gave.
+            dones: [n_envs] where an episode ended.
+        """
+        assert self.env is not None
+        if self._vec_normalize_env is None:
+            return untransposed(final, self.env)
+        # The wrapper remembers what it normalized; of ended episodes it has seen the next observation since.
+        original, restored = self._vec_normalize_env.get_original_obs(), self._vec_normalize_env.unnormalize_obs(final)
+        if isinstance(restored, dict):
+            assert isinstance(original, dict)
+            return {key: _chosen(dones, restored[key], original[key]) for key in original}
+        return _chosen(dones, restored, original)
+
     def remember_observations(self, observations: Any, dones: NDArray[np.bool_]) -> None:
         """Keep what the next step starts from."""
         self._last_obs = observations
         self._last_episode_starts = dones
         if self._vec_normalize_env is not None:
             self._last_original_obs = self._vec_normalize_env.get_original_obs()
+
+
+def _chosen(dones: NDArray[np.bool_], where_done: Any, elsewhere: Any) -> NDArray:
+    result = elsewhere.copy()
+    result[dones] = where_done[dones]
+    return result

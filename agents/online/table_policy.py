@@ -92,6 +92,7 @@ class TileCoded:
         action_space: the environment's.
         lr_schedule: unused.
         n_tilings, n_tiles, bias, low, high: see ``agents.common.features.TileCoding``.
+        kwargs: what else the linear policy takes.
     """
 
     feature_map: FeatureMap
@@ -106,9 +107,10 @@ class TileCoded:
         bias: bool = True,
         low: ArrayLike | None = None,
         high: ArrayLike | None = None,
+        **kwargs: Any,
     ) -> None:
         self._tiling = {"n_tilings": n_tilings, "n_tiles": n_tiles, "bias": bias, "low": low, "high": high}
-        super().__init__(observation_space, action_space, lr_schedule, TileCoding, self._tiling)  # type: ignore[call-arg]
+        super().__init__(observation_space, action_space, lr_schedule, TileCoding, self._tiling, **kwargs)  # type: ignore[call-arg]
 
     @property
     def step_size_divisor(self) -> int:
