@@ -1,0 +1,122 @@
+"""Deterministic against stochastic policy gradients: the bandit and control experiments of the DPG paper.
+
+    python -m benchmarks.dpg                    what is missing of the final runs, then docs/results/dpg.md and figures
+    python -m benchmarks.dpg --sweep            every method over its grid of step sizes; prints the best ones
+    python -m benchmarks.dpg --task pendulum --method copdac-q --seeds 3        a part of the final runs, no report
+
+Runs that are in the output file already are not repeated: an interrupted command goes on where it was. The settings of
+the final runs, in ``SETTINGS``, are the best of the sweep, whose seeds are none of theirs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.dpg_control import METHODS, Point, Settings, Task, learning_curve
+
+TASKS = {
+    "mountain-car": Task("actorzoo/ContinuousMountainCar-v0", 0.99, n_steps=100_000, n_checkpoints=20, n_episodes=1),
+    "pendulum": Task("actorzoo/ContinuousPendulum-v0", 0.99, n_steps=100_000, n_checkpoints=20, n_episodes=1),
+    "puddle-world": Task("actorzoo/ContinuousPuddleWorld-v0", 0.999, n_steps=100_000, n_checkpoints=20, n_episodes=5),
+}
+
+ACTOR_GRID = (1e-4, 5e-4, 2e-3, 1e-2, 5e-2)
+CRITIC_GRID = (0.05, 0.2)
+THIRD_GRID = {"copdac-q": (0.02, 0.1), "off-pac": (0.0, 0.6), "sac": (0.0, 0.6)}
+SWEEP_STEPS, SWEEP_CHECKPOINTS, SWEEP_SEEDS = 50_000, 6, (1000, 1001)
+
+
+class Run(NamedTuple):
+    """What identifies a run in the output file."""
+
+    task: str
+    method: str
+    settings: Settings
+    seed: int
+    n_steps: int
+    n_checkpoints: int
+
+
+def execute(run: Run) -> list[Point]:
+    """Its learning curve."""
+    task = replace(TASKS[run.task], n_steps=run.n_steps, n_checkpoints=run.n_checkpoints)
+    return learning_curve(run.method, task, run.settings, run.seed)
+
+
+def read(output: Path) -> dict[Run, list[Point]]:
+    """Learning curves that are there; a run's rows are written at once, so its curve is whole."""
+    curves: dict[Run, list[Point]] = defaultdict(list)
+    if output.exists():
+        with output.open(newline="") as file:
+            for task, method, actor, critic, third, seed, n_steps, n_checkpoints, step, mean, sampled in csv.reader(
+                file
+            ):
+                settings = Settings(float(actor), float(critic), float(third))
+                run = Run(task, method, settings, int(seed), int(n_steps), int(n_checkpoints))
+                curves[run].append(Point(int(step), float(mean), float(sampled)))
+    return dict(curves)
+
+
+def complete(runs: list[Run], output: Path, jobs: int) -> dict[Run, list[Point]]:
+    """Run what is missing from the output file; return all that was asked for."""
+    done = read(output)
+    missing = [run for run in runs if run not in done]
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(jobs) as pool, output.open("a", newline="") as file:
+        futures = {pool.submit(execute, run): run for run in missing}
+        for future in tqdm(as_completed(futures), total=len(missing), unit="run"):
+            run, points = futures[future], future.result()
+            key = (run.task, run.method, run.settings.actor, run.settings.critic, run.settings.third, *run[3:])
+            csv.writer(file).writerows([(*key, point.step, point.mean, point.sampled) for point in points])
+            file.flush()
+            done[run] = points
+    return {run: done[run] for run in runs}
+
+
+def sweep(tasks: list[str], methods: list[str], output: Path, jobs: int) -> None:
+    """Every method over its grid; prints each task's and method's best settings and the next ones."""
+    runs = [
+        Run(task, method, Settings(actor, critic, third), seed, SWEEP_STEPS, SWEEP_CHECKPOINTS)
+        for task, method in itertools.product(tasks, methods)
+        for actor, critic, third in itertools.product(ACTOR_GRID, CRITIC_GRID, THIRD_GRID[method])
+        for seed in SWEEP_SEEDS
+    ]
+    curves = complete(runs, output, jobs)
+    for task, method in itertools.product(tasks, methods):
+        scores: dict[Settings, list[float]] = defaultdict(list)
+        for run, points in curves.items():
+            if (run.task, run.method) == (task, method):
+                scores[run.settings].append(np.mean([point.sampled for point in points[len(points) // 2 :]]).item())
+        # A run that diverged makes its settings the worst.
+        ranked = sorted(scores.items(), key=lambda item: -np.nan_to_num(np.mean(item[1]), nan=-np.inf))
+        for settings, values in ranked[:3]:
+            print(f"{task} {method}: {settings} {np.mean(values):.1f} ({', '.join(f'{v:.1f}' for v in values)})")
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--task", action="append", choices=sorted(TASKS), help="default: all three")
+    parser.add_argument("--method", action="append", choices=METHODS, help="default: all three")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--output", type=Path, default=Path("dpg.csv"))
+    parser.add_argument("--sweep", action="store_true", help="search the step sizes instead")
+    given = parser.parse_args()
+    tasks, methods = given.task or sorted(TASKS), given.method or list(METHODS)
+    if given.sweep:
+        sweep(tasks, methods, given.output, given.jobs)
+
+
+if __name__ == "__main__":
+    main()
