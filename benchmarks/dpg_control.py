@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 import agents.environments  # noqa: F401  (registers the environments)
 from agents.common.gaussian_policy import LOG_STD_CENTER, LOG_STD_REACH, log_std
 from agents.off_pac import OffPAC
-from agents.off_pac.errors import TrainingDivergedError
+from agents.online.errors import TrainingDivergedError
 
 METHODS = ("copdac-q", "off-pac", "sac")
 BEHAVIOR_STD = 1.0
