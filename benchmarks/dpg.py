@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
+import math
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
@@ -25,15 +26,17 @@ from tqdm import tqdm
 from benchmarks.dpg_control import METHODS, Point, Settings, Task, learning_curve
 
 TASKS = {
-    "mountain-car": Task("actorzoo/ContinuousMountainCar-v0", 0.99, n_steps=100_000, n_checkpoints=20, n_episodes=1),
-    "pendulum": Task("actorzoo/ContinuousPendulum-v0", 0.99, n_steps=100_000, n_checkpoints=20, n_episodes=1),
-    "puddle-world": Task("actorzoo/ContinuousPuddleWorld-v0", 0.999, n_steps=100_000, n_checkpoints=20, n_episodes=5),
+    "mountain-car": Task("actorzoo/ContinuousMountainCar-v0", 0.99, n_steps=50_000, n_checkpoints=10, n_episodes=1),
+    "pendulum": Task("actorzoo/ContinuousPendulum-v0", 0.99, n_steps=50_000, n_checkpoints=10, n_episodes=1),
+    "puddle-world": Task("actorzoo/ContinuousPuddleWorld-v0", 0.999, n_steps=50_000, n_checkpoints=10, n_episodes=5),
 }
 
-ACTOR_GRID = (1e-4, 5e-4, 2e-3, 1e-2, 5e-2)
+ACTOR_GRID = (1e-4, 5e-4, 2e-3, 1e-2)
 CRITIC_GRID = (0.05, 0.2)
 THIRD_GRID = {"copdac-q": (0.02, 0.1), "off-pac": (0.0, 0.6), "sac": (0.0, 0.6)}
-SWEEP_STEPS, SWEEP_CHECKPOINTS, SWEEP_SEEDS = 50_000, 6, (1000, 1001)
+SWEEP_STEPS, SWEEP_CHECKPOINTS = 50_000, 6
+FIRST_SEEDS, SECOND_SEEDS, N_FINALISTS = (1000,), (1001, 1002), 4
+"""All settings of the grid get the first seeds, each task's and method's best ones the second seeds, too."""
 
 
 class Run(NamedTuple):
@@ -84,23 +87,34 @@ def complete(runs: list[Run], output: Path, jobs: int) -> dict[Run, list[Point]]
 
 
 def sweep(tasks: list[str], methods: list[str], output: Path, jobs: int) -> None:
-    """Every method over its grid; prints each task's and method's best settings and the next ones."""
-    runs = [
-        Run(task, method, Settings(actor, critic, third), seed, SWEEP_STEPS, SWEEP_CHECKPOINTS)
-        for task, method in itertools.product(tasks, methods)
-        for actor, critic, third in itertools.product(ACTOR_GRID, CRITIC_GRID, THIRD_GRID[method])
-        for seed in SWEEP_SEEDS
-    ]
-    curves = complete(runs, output, jobs)
-    for task, method in itertools.product(tasks, methods):
-        scores: dict[Settings, list[float]] = defaultdict(list)
-        for run, points in curves.items():
-            if (run.task, run.method) == (task, method):
-                scores[run.settings].append(np.mean([point.sampled for point in points[len(points) // 2 :]]).item())
-        # A run that diverged makes its settings the worst.
-        ranked = sorted(scores.items(), key=lambda item: -np.nan_to_num(np.mean(item[1]), nan=-np.inf))
-        for settings, values in ranked[:3]:
-            print(f"{task} {method}: {settings} {np.mean(values):.1f} ({', '.join(f'{v:.1f}' for v in values)})")
+    """Every method over its grid, the best settings again with more seeds; prints these, best first."""
+    cases = list(itertools.product(tasks, methods))
+    grids = {
+        (task, method): [Settings(*sizes) for sizes in itertools.product(ACTOR_GRID, CRITIC_GRID, THIRD_GRID[method])]
+        for task, method in cases
+    }
+    for seeds in (FIRST_SEEDS, FIRST_SEEDS + SECOND_SEEDS):
+        runs = [
+            Run(task, method, settings, seed, SWEEP_STEPS, SWEEP_CHECKPOINTS)
+            for seed in seeds
+            for task, method in cases
+            for settings in grids[task, method]
+        ]
+        scores: dict[tuple[str, str, Settings], list[float]] = defaultdict(list)
+        for run, points in complete(runs, output, jobs).items():
+            scores[run[:3]].append(sweep_score(points))
+        for case in cases:
+            ranking = sorted(grids[case], key=lambda settings: -np.mean(scores[*case, settings]))
+            grids[case] = ranking[:N_FINALISTS]
+    for case in cases:
+        for settings in grids[case]:
+            print(*case, settings, *(f"{score:.1f}" for score in scores[*case, settings]))
+
+
+def sweep_score(points: list[Point]) -> float:
+    """Mean return of the second half of the curve; a run that diverged is the worst there is."""
+    score = float(np.mean([point.mean for point in points[len(points) // 2 :]]))
+    return -math.inf if math.isnan(score) else score
 
 
 def main() -> None:

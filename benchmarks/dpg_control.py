@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium as gym
@@ -47,7 +47,8 @@ class Task:
 class Settings:
     """Step sizes, before they are divided by the number of active features.
 
-    Every method has three: ``third`` is COPDAC-Q's alpha_w, and the decay lambda of the traces of the two others.
+    Every method has three constants to search: ``third`` is COPDAC-Q's alpha_w, and the decay lambda of the traces of
+    the two others.
     """
 
     actor: float
@@ -57,11 +58,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Point:
-    """An evaluation: mean return of the episodes, acting with the policy's mean and, if it is stochastic, sampled."""
+    """An evaluation: mean return over the episodes."""
 
     step: int
-    mean: float
-    sampled: float
+    mean: float  # acting with the policy's mean, as the paper measures all methods
+    sampled: float  # acting with the policy itself; NaN before the last checkpoint
 
 
 class CenteredNormal(th.distributions.Distribution):
@@ -175,14 +176,13 @@ def learning_curve(name: str, task: Task, settings: Settings, seed: int) -> list
     th.set_num_threads(1)
     method = make_method(name, task, settings, seed)
     interval = task.n_steps // task.n_checkpoints
-    points = []
-    for checkpoint in range(1, task.n_checkpoints + 1):
+    points = [Point(interval * (i + 1), math.nan, math.nan) for i in range(task.n_checkpoints)]
+    for i, point in enumerate(points):
         try:
-            method.model.learn(interval, log_interval=None, reset_num_timesteps=checkpoint == 1)
+            method.model.learn(interval, log_interval=None, reset_num_timesteps=i == 0)
         except TrainingDivergedError:
-            rest = range(checkpoint, task.n_checkpoints + 1)
-            return points + [Point(i * interval, math.nan, math.nan) for i in rest]
-        mean = evaluate(task, method.mean, seed)
-        sampler = method.sampler(np.random.default_rng(seed))
-        points.append(Point(checkpoint * interval, mean, evaluate(task, sampler, seed) if sampler else mean))
+            return points
+        points[i] = replace(point, mean=evaluate(task, method.mean, seed))
+    sampled = evaluate(task, method.sampler(np.random.default_rng(seed)), seed)
+    points[-1] = replace(points[-1], sampled=sampled)
     return points
