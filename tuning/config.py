@@ -31,11 +31,13 @@ Count = Annotated[int, BeforeValidator(_whole), Field(gt=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """Data of a configuration: no key that is not in the schema, no conversion that would hide a mistake, no change."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class Normalize(_Section):
+class Normalize(Section):
     """Running normalization of what the agent sees; its statistics are saved with each model.
 
     Attributes:
@@ -58,7 +60,7 @@ class Normalize(_Section):
         return self.observation or self.reward
 
 
-class RunConfig(_Section):
+class RunConfig(Section):
     """One run.
 
     Attributes:
