@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.storages import BaseStorage
@@ -42,7 +42,7 @@ class StudyAddress:
         """The connection of this process."""
         return open_storage(self.url, n_jobs=self.n_jobs, heartbeat_seconds=self.heartbeat_seconds)
 
-    def join(self, directions: Sequence[str], prepare: Callable[[optuna.Study], None] = lambda _: None) -> optuna.Study:
+    def join(self, directions: Sequence[Literal["minimize", "maximize"]], prepare: Callable[[optuna.Study], None] = lambda _: None) -> optuna.Study:
         """Make the study, or join it where it exists; then see that its budget is there.
 
         Args:

@@ -11,6 +11,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
+from tuning.compare.child import THREAD_VARIABLES
 from tuning.errors import TrainingFailed
 from tuning.interruption import collected_signals
 from tuning.study.address import StudyAddress
@@ -22,8 +23,7 @@ POLL_SECONDS = 0.05
 LOOK_SECONDS = 1.0  # between looks at the storage
 GRACE_SECONDS = 10.0  # for workers that are told to stop
 MAX_DEATHS_IN_A_ROW = 5  # workers that die without any trial having finished in between
-#: Read once, when the libraries below torch and NumPy are imported: too late inside the worker.
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
+ONE_THREAD = dict.fromkeys(THREAD_VARIABLES, "1")
 
 
 def run_here(
