@@ -42,7 +42,11 @@ class StudyAddress:
         """The connection of this process."""
         return open_storage(self.url, n_jobs=self.n_jobs, heartbeat_seconds=self.heartbeat_seconds)
 
-    def join(self, directions: Sequence[Literal["minimize", "maximize"]], prepare: Callable[[optuna.Study], None] = lambda _: None) -> optuna.Study:
+    def join(
+        self,
+        directions: Sequence[Literal["minimize", "maximize"]],
+        prepare: Callable[[optuna.Study], None] = lambda _: None,
+    ) -> optuna.Study:
         """Make the study, or join it where it exists; then see that its budget is there.
 
         Args:

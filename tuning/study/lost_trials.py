@@ -24,6 +24,7 @@ ENDED = "ended"  # user attribute: the objective gave a value, pruned or raised;
 INTERRUPTED = "interrupted"
 DEATHS = "actorzoo:deaths"  # system attribute: how often the slot's process died; interruptions do not count
 MAX_RETRIES = 3
+_OF_ONE_ATTEMPT = (PROCESS, LOST, ENDED, "error", "traceback")
 
 
 def recover(
@@ -103,5 +104,9 @@ def _successor(trial: FrozenTrial) -> FrozenTrial:
     attrs["failed_trial"] = attrs[HISTORY][0]  # where Optuna's own retries name the first
     attrs[DEATHS] = deaths(trial)
     return create_trial(
-        state=TrialState.WAITING, params=trial.params, distributions=trial.distributions, system_attrs=attrs
+        state=TrialState.WAITING,
+        params=trial.params,
+        distributions=trial.distributions,
+        system_attrs=attrs,
+        user_attrs={key: value for key, value in trial.user_attrs.items() if key not in _OF_ONE_ATTEMPT},
     )
