@@ -73,6 +73,9 @@ class RunConfig(Section):
 
 # the keys of a run that stand in an entry of zoo_configs; the others are given when a run is started
 ENTRY_KEYS = frozenset(RunConfig.model_fields) - {"algo", "env", "seed"}
+# what `actorzoo tune` searches: beside the defaults, and in an entry for its environment alone; no part of a run
+SEARCH_SPACE = "search_space"
+LAYOUT_KEYS = ("defaults", "environments", SEARCH_SPACE)
 
 
 def zoo_folder() -> Path:
@@ -191,22 +194,22 @@ def _entry_of(tree: Located, env_id: str | None) -> Located:
     if not {"defaults", "environments"} & set(tree.data):
         return tree
     _check_zoo_layout(tree)
-    return tree.below("defaults").under(tree.below("environments", env_id) if env_id else Located())
+    entry = tree.below("defaults").under(tree.below("environments", env_id) if env_id else Located())
+    return Located({key: value for key, value in entry.data.items() if key != SEARCH_SPACE}, entry.places)
 
 
 def _check_zoo_layout(tree: Located) -> None:
     for key in tree.data:
-        if key not in ("defaults", "environments"):
+        if key not in LAYOUT_KEYS:
             raise UsageError(
-                f"{tree.place((key,))}: {key!r} is no part of such a file; "
-                f"{did_you_mean(str(key), ('defaults', 'environments'))}"
+                f"{tree.place((key,))}: {key!r} is no part of such a file; {did_you_mean(str(key), LAYOUT_KEYS)}"
             )
     for entry in (
         tree.below("defaults"),
         *(tree.below("environments", env) for env in tree.below("environments").data),
     ):
         for key in entry.data:
-            if key not in ENTRY_KEYS:
+            if key not in ENTRY_KEYS | {SEARCH_SPACE}:
                 raise UsageError(
                     f"{entry.place((key,))}: {key!r} is no key of an entry; {did_you_mean(str(key), ENTRY_KEYS)} "
                     "(hyperparameters stand below hyperparams)"

@@ -17,7 +17,7 @@ import json
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -34,6 +34,9 @@ JOURNAL_FILE = "journal.log"
 NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 
 
+Direction = Literal["minimize", "maximize"]
+
+
 class Metric(StrEnum):
     """What one training run is worth; `tuning.study.scores` computes them."""
 
@@ -44,7 +47,7 @@ class Metric(StrEnum):
     TRAIN_SECONDS = "train_seconds"
 
     @property
-    def direction(self) -> str:
+    def direction(self) -> Direction:
         """`maximize` or `minimize`."""
         return "minimize" if self in (Metric.STEPS_TO_THRESHOLD, Metric.TRAIN_SECONDS) else "maximize"
 
@@ -113,7 +116,9 @@ class StudyConfig(Section):
     search_space: dict[str, Any]
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     seeds_per_trial: Count = 1
-    objectives: Annotated[list[Annotated[Metric, Field(strict=False)]], Field(min_length=1)] = [Metric.LAST_MEAN]
+    objectives: Annotated[list[Annotated[Metric, Field(strict=False)]], Field(min_length=1)] = Field(
+        default_factory=lambda: [Metric.LAST_MEAN]
+    )
     last_evaluations: Count = 3
     threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
     sampler: Component = Component(name="tpe")
@@ -187,6 +192,6 @@ def default_name(algo: str, env_id: str, definition: dict[str, Any]) -> str:
     return f"{algo}-{env_folder_name(env_id)}-{digits}"
 
 
-def directions(config: StudyConfig) -> list[str]:
+def directions(config: StudyConfig) -> list[Direction]:
     """`maximize` or `minimize` for each objective, as `optuna.create_study(directions=...)` takes them."""
     return [metric.direction for metric in config.objectives]
