@@ -165,8 +165,8 @@ def main() -> None:
     text = "\n".join(
         [
             "# Vector adapters\n",
-            f"{ENV_ID}; environment steps a second, median [range] of {arguments.repeats} interleaved repetitions of at "
-            f"least {arguments.seconds:g} s of stepping or {arguments.train_seconds:g} s of training."
+            f"{ENV_ID}; environment steps a second, median [range] of {arguments.repeats} interleaved repetitions of "
+            f"at least {arguments.seconds:g} s of stepping or {arguments.train_seconds:g} s of training."
             f"{'' if has_pool else ' EnvPool is not installed.'} NEXT_STEP and EnvPool by themselves count their dead "
             "steps, too. Environments of A3C are those of each worker.\n",
             *lines,
