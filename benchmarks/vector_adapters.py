@@ -136,7 +136,8 @@ def main() -> None:
         "--n-envs", type=int, nargs="+", default=[1, 16, 256], help="environments stepped (default 1 16 256)"
     )
     parser.add_argument("--repeats", type=int, default=3, help="repetitions of each (default 3)")
-    parser.add_argument("--seconds", type=float, default=0.7, help="a repetition at least (default 0.7)")
+    parser.add_argument("--seconds", type=float, default=0.4, help="of stepping at least (default 0.4)")
+    parser.add_argument("--train-seconds", type=float, default=2.0, help="of training at least (default 2)")
     parser.add_argument("--train-n-envs", type=int, nargs="+", default=[16, 128], help="trained in (default 16 128)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -152,7 +153,7 @@ def main() -> None:
             rates.append(step_rate(name, n_envs, arguments.seconds))
             progress.update()
         for (name, algorithm, n_envs), rates in trained.items():
-            rates.append(training_rate(name, algorithm, n_envs, arguments.seconds))
+            rates.append(training_rate(name, algorithm, n_envs, arguments.train_seconds))
             progress.update()
     progress.close()
     lines = ["| steps/s, random actions | " + " | ".join(f"{n} environments" for n in arguments.n_envs) + " |"]
@@ -165,8 +166,9 @@ def main() -> None:
         [
             "# Vector adapters\n",
             f"{ENV_ID}; environment steps a second, median [range] of {arguments.repeats} interleaved repetitions of "
-            f"at least {arguments.seconds:g} s.{'' if has_pool else ' EnvPool is not installed.'} NEXT_STEP and "
-            "EnvPool by themselves count their dead steps, too. Environments of A3C are those of each worker.\n",
+            f"at least {arguments.seconds:g} s of stepping or {arguments.train_seconds:g} s of training."
+            f"{'' if has_pool else ' EnvPool is not installed.'} NEXT_STEP and EnvPool by themselves count their dead "
+            "steps, too. Environments of A3C are those of each worker.\n",
             *lines,
             "",
             report.provenance(

@@ -7,6 +7,7 @@ import yaml
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecTransposeImage
+from stable_baselines3.common.vec_env import VecNormalize as SB3VecNormalize
 
 import agents
 from tuning import environments
@@ -306,6 +307,33 @@ def test_an_interrupted_run_goes_on_with_its_statistics_by_rule(tmp_path, monkey
     assert venv.norm_reward
     assert venv.obs_rms.n_samples == 32 + 2, "32 steps, a reset at the start and one when it went on"
     assert statistics(run, "final")["obs_rms/n_samples"] == 34
+
+
+@pytest.mark.parametrize(("algo", "own"), [("ppo", {"n_steps": 16, "batch_size": 16}), ("sac", {"learning_starts": 8})])
+def test_a_run_whose_statistics_were_sb3s_goes_on_and_is_evaluated(tmp_path, monkeypatch, algo, own):
+    def as_sb3(venv, *, rules, reward_by, decay, warmup, **settings):
+        return SB3VecNormalize(venv, **settings)
+
+    monkeypatch.setattr("tuning.normalization.VecNormalize", as_sb3)
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            algo,
+            "Flat-v0",
+            config={"normalize": {"observation": True, "reward": True}},
+            hyperparams=own,
+            n_timesteps=48,
+            eval_freq=16,
+            eval_episodes=1,
+            runs_dir=tmp_path,
+            progress=False,
+            callback=InterruptAt(32),
+        )
+    monkeypatch.setattr("tuning.normalization.VecNormalize", VecNormalize)
+    (run,) = find_runs(tmp_path)
+    old = statistics(run, "last")
+    assert (evaluate(run.path, 1, model="last")["return"] == 800.0).all()
+    resume(run.path, progress=False)
+    assert statistics(run, "final")["obs_rms/n_samples"] > old["obs_rms/n_samples"] > 0
 
 
 def test_a_run_with_rules_is_watched(tmp_path):

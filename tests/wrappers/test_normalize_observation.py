@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import NormalizeObservation as GymnasiumNormalizeObservation
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
@@ -173,6 +174,14 @@ def test_the_spec_rebuilds_the_wrapper():
     assert not env.spec.nondeterministic
     assert NormalizeObservation(gym.make("CartPole-v1")).spec.nondeterministic
     assert not NormalizeObservation(gym.make("Pendulum-v1"), "bounds").spec.nondeterministic  # nothing learns
+
+
+def test_the_spec_can_be_written_as_json_with_bounds_in_arrays():
+    rules = {"rule": "bounds", "low": np.array([-1.0, -2.0, -8.0]), "high": np.float32(8)}
+    env = NormalizeObservation(gym.make("Pendulum-v1"), rules)
+    again = gym.make(EnvSpec.from_json(env.spec.to_json()))
+    observation = env.unwrapped.observation_space.high
+    np.testing.assert_array_equal(again.get_wrapper_attr("normalize")(observation), env.normalize(observation))
 
 
 def test_frozen_statistics_stay_and_say_so():
