@@ -11,15 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch as th
 from numpy.typing import NDArray
+from stable_baselines3.common.noise import NormalActionNoise
 
 import agents.environments  # noqa: F401  (registers the environments)
 from agents.common.gaussian_policy import LOG_STD_CENTER, LOG_STD_REACH, log_std
+from agents.dpg import DPG
+from agents.dpg.linear_policy import LinearPolicy as DeterministicPolicy
 from agents.off_pac import OffPAC
 from agents.online.errors import TrainingDivergedError
 
@@ -144,8 +146,48 @@ class StochasticMethod:
         return act
 
 
-def make_method(name: str, task: Task, settings: Settings, seed: int) -> Any:
+class DeterministicMethod:
+    """COPDAC-Q with normal noise around its mean.
+
+    Args:
+        task: what to learn.
+        settings: step sizes.
+        seed: of everything.
+    """
+
+    def __init__(self, task: Task, settings: Settings, seed: int) -> None:
+        env = gym.make(task.env_id)
+        assert isinstance(env.action_space, gym.spaces.Box)
+        n_dims = int(np.prod(env.action_space.shape))
+        low, high = (bound.astype(np.float64) for bound in (env.action_space.low, env.action_space.high))
+        self._center, self._reach = (high + low) / 2.0, (high - low) / 2.0
+        self.model = DPG(
+            "TileCodingPolicy",
+            env,
+            learning_rate=settings.actor,
+            critic_learning_rate=settings.third,
+            value_learning_rate=settings.critic,
+            gamma=task.gamma,
+            action_noise=NormalActionNoise(np.zeros(n_dims), np.full(n_dims, BEHAVIOR_STD)),
+            seed=seed,
+        )
+
+    def mean(self, observation: NDArray[np.float32]) -> FloatArray:
+        """mu in environment units, before clipping."""
+        policy = self.model.policy
+        assert isinstance(policy, DeterministicPolicy)
+        rows = policy.table().take(policy.feature_map(observation), 0)
+        return self._center + self._reach * rows[:, policy.layout.actor].sum(axis=0)
+
+    def sampler(self, generator: np.random.Generator) -> Act:
+        """A deterministic policy has nothing to sample."""
+        return self.mean
+
+
+def make_method(name: str, task: Task, settings: Settings, seed: int) -> DeterministicMethod | StochasticMethod:
     """A learner with ``model``, ``mean`` and ``sampler``."""
+    if name == "copdac-q":
+        return DeterministicMethod(task, settings, seed)
     return StochasticMethod(task, settings, name == "sac", seed)
 
 
