@@ -26,7 +26,9 @@ class Differential:
     def __init__(self, function: Callable[..., th.Tensor], parameters: Sequence[th.Tensor]) -> None:
         self._function = function
         self._parameters = tuple(part.detach() for part in parameters)
-        self.value, self._pull = vjp(function, *self._parameters)
+        value, pull, *_ = vjp(function, *self._parameters)
+        self.value: th.Tensor = value
+        self._pull: Callable[[th.Tensor], Tensors] = pull
 
     def along(self, direction: Sequence[th.Tensor]) -> th.Tensor:
         """[n, ...] derivative in a direction, grad^T w.

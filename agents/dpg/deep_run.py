@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from agents.dpg.dpg import DPG
 
 
+_LIMIT = 1e25
+"""Gradients beyond this are of no task's; float32 has room for a step with them."""
+
+
 class DeepRun(BehaviorRun):
     """One call of ``learn`` with networks.
 
@@ -125,7 +129,8 @@ class DeepRun(BehaviorRun):
         """Negative increments of theta and of a critic that is a network; the TD errors [n]."""
         policy, here = self.policy, self._here
         critic, actor = list(policy.critic.parameters()), list(policy.actor.parameters())
-        values = policy.critic.q1_forward(here, actions).squeeze(1)
+        # Not q1_forward: that passes no gradient into the features extractor.
+        values = policy.critic(here, actions)[0].squeeze(1)
         with th.no_grad():
             chosen = policy.actor(following) if next_actions is None else next_actions
             next_values = policy.critic.q1_forward(following, chosen).squeeze(1)
@@ -138,17 +143,27 @@ class DeepRun(BehaviorRun):
     def _step(self, delta: th.Tensor, rewards: NDArray) -> None:
         """Apply the gradients, each part with its own step size."""
         model = self.model
-        if not bool(th.isfinite(delta).all()):
+        groups = self.optimizer.param_groups
+        gradients = [parameter.grad for group in groups for parameter in group["params"]]
+        norm = float(th.nn.utils.get_total_norm([*gradients, delta], foreach=True))
+        # Written so that NaN fails as well.
+        if not norm < _LIMIT:
             if not np.isfinite(rewards).all():
                 raise ValueError(f"The environment gave the rewards {rewards}, but they must be finite; mend it.")
             raise TrainingDivergedError(
-                f"The TD error at step {model.num_timesteps} is not finite and was not learned from: "
+                f"The gradient at step {model.num_timesteps} has the norm {norm:.1e} and was not applied: "
                 f"{self._largest()} is too large; lower it, for example by a factor of 10, or normalize rewards and "
                 "observations."
             )
-        for group, rate in zip(self.optimizer.param_groups, self.policy.present(model.learning_rates()), strict=True):
+        for group, rate in zip(groups, self.policy.present(model.learning_rates()), strict=True):
             group["lr"] = rate
         self.optimizer.step()
+
+    def _not_a_number(self) -> Exception:
+        return ValueError(
+            f"mu(s) is NaN at step {self.model.num_timesteps}, although the weights are finite: the observation holds "
+            "NaN or infinity; mend the environment, or normalize observations."
+        )
 
     def _largest(self) -> str:
         """The step size of the part with the largest weights."""
