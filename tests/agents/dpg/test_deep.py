@@ -71,6 +71,16 @@ def test_products_with_jacobians_are_those_of_a_loop_over_states_and_outputs() -
     th.testing.assert_close(differential.value, policy.actor(obs))
 
 
+def test_one_state_with_one_output_takes_a_shortcut_to_the_same_products() -> None:
+    policy: Any = DPG("MlpPolicy", "Pendulum-v1", policy_kwargs={"net_arch": [5]}).policy
+    obs, parameters = th.rand(1, 3), list(policy.actor.parameters())
+    naive = naive_jacobian(policy.actor, obs)
+    differential = Differential(policy.actor_function(obs), parameters)
+    direction = [th.randn_like(part) for part in parameters]
+    th.testing.assert_close(differential.along(direction), naive @ flat(direction))
+    th.testing.assert_close(flat(differential.summed(th.tensor([[0.7]]))), 0.7 * naive[0, 0])
+
+
 def spelled_out(policy: Any, transitions: Any, next_actions: Any, arguments: dict[str, Any]) -> dict[str, th.Tensor]:
     """Increments of all parts from one vector step, before step sizes."""
     actor = list(policy.actor.parameters())
