@@ -47,7 +47,7 @@ class Behavior(ABC):
     def act_one(self, observation: Any, mean: list[float]) -> list[float]:
         """The same for one environment: [m] numbers."""
         watched = observation[None] if self.uses_observations else None
-        return self.act(watched, np.array([mean]))[0].tolist()  # type: ignore[no-any-return]
+        return self.act(watched, np.array([mean]))[0].tolist()
 
 
 class NoisyMean(Behavior):

@@ -62,7 +62,13 @@ class BehaviorRun(OnlineRun):
 
     def _executable(self, scaled: FloatArray) -> NDArray:
         """[n, ...] in environment units."""
+        if np.isnan(scaled).any():
+            raise self._not_a_number()
         return (self._low + self._half_width * (scaled + 1.0)).reshape(self._shape).astype(self._dtype)
+
+    @abstractmethod
+    def _not_a_number(self) -> Exception:
+        """The error where mu(s) is NaN."""
 
     def decide(self) -> tuple[NDArray, NDArray]:
         """Let the behavior policy act."""
@@ -120,6 +126,9 @@ class LinearRun(BehaviorRun):
         """Features of the first observations."""
         self._features = [self.features(observation) for observation in observations]
 
+    def _not_a_number(self) -> Exception:
+        return self.learner.divergence(0.0, [part for row in self._outputs for part in row])
+
     def _means(self, observations: Any) -> FloatArray:
         learner = self.learner
         return np.array([learner.mean(learner.predict(self.features(observation))) for observation in observations])
@@ -171,6 +180,8 @@ class LinearRun(BehaviorRun):
             self._action = self._behavior.act_one(self._observation, self.learner.mean(self._output))
         else:
             self._action = chosen[0].tolist()
+        if any(part != part for part in self._action):
+            raise self.learner.divergence(0.0, self._output)
         units = [low + half * (part + 1.0) for low, half, part in zip(*self._scale, self._action, strict=True)]
         return np.array(units, dtype=self._dtype).reshape(self._space_shape)
 
