@@ -29,6 +29,7 @@ METHODS = ("copdac-q", "off-pac", "sac")
 BEHAVIOR_STD = 1.0
 """In units of half the action range: a variance of half the range [-1, 1]."""
 MAX_EPISODE_STEPS = 5000
+FIRST_EVALUATION_SEED = 1_000_000
 
 FloatArray = NDArray[np.float64]
 Act = Callable[[NDArray[np.float32]], FloatArray]
@@ -206,11 +207,10 @@ def episode_return(env: gym.Env, act: Act, seed: int) -> float:
     return total
 
 
-def evaluate(task: Task, act: Act, seed: int) -> float:
-    """Mean return of the task's number of episodes; their starts depend on the seed alone."""
+def evaluate(task: Task, act: Act) -> float:
+    """Mean return of the task's number of episodes, which start and are disturbed alike for all methods and runs."""
     env = gym.make(task.env_id).unwrapped
-    starts = 1_000_000 + 100 * seed
-    return float(np.mean([episode_return(env, act, starts + i) for i in range(task.n_episodes)]))
+    return float(np.mean([episode_return(env, act, FIRST_EVALUATION_SEED + i) for i in range(task.n_episodes)]))
 
 
 def learning_curve(name: str, task: Task, settings: Settings, seed: int) -> list[Point]:
@@ -224,7 +224,7 @@ def learning_curve(name: str, task: Task, settings: Settings, seed: int) -> list
             method.model.learn(interval, log_interval=None, reset_num_timesteps=i == 0)
         except TrainingDivergedError:
             return points
-        points[i] = replace(point, mean=evaluate(task, method.mean, seed))
-    sampled = evaluate(task, method.sampler(np.random.default_rng(seed)), seed)
+        points[i] = replace(point, mean=evaluate(task, method.mean))
+    sampled = evaluate(task, method.sampler(np.random.default_rng(seed)))
     points[-1] = replace(points[-1], sampled=sampled)
     return points
