@@ -63,17 +63,18 @@ BANDIT_SETTINGS: dict[tuple[int, str], BanditSettings] = {
     (10, "copdac-b"): CopdacB(0.1, 1e-3),
     (10, "sac-b"): SacB(0.1, 1.0, 1e-3),
     (10, "sac-b, averaged"): SacB(0.1, 0.1, 1e-3, averaged=True),
-    (10, "sac-b, averaged, from variance 1"): SacB(0.1, 1.0, 1.0, averaged=True),
+    (10, "sac-b, averaged, from variance 1"): SacB(0.1, 0.1, 1.0, averaged=True),
     (25, "copdac-b"): CopdacB(0.3, 1e-3),
     (25, "sac-b"): SacB(0.03, 1.0, 1e-3),
     (25, "sac-b, averaged"): SacB(0.3, 1.0, 1e-3, averaged=True),
-    (25, "sac-b, averaged, from variance 1"): SacB(0.2, 1.0, 1.0, averaged=True),
+    (25, "sac-b, averaged, from variance 1"): SacB(0.2, 0.1, 1.0, averaged=True),
     (50, "copdac-b"): CopdacB(0.5, 1e-3),
     (50, "sac-b"): SacB(0.01, 0.01, 1e-2),
     (50, "sac-b, averaged"): SacB(0.5, 1.0, 1e-3, averaged=True),
     (50, "sac-b, averaged, from variance 1"): SacB(0.3, 0.1, 1.0, averaged=True),
 }
-"""The best of ``--sweep``."""
+"""The best of ``--sweep``, except that from variance 1 a step size of 1 for y, which wins there at m = 10 and 25,
+diverges on some of the final seeds; the next one stands here."""
 
 SETTINGS = {
     ("mountain-car", "copdac-q"): Settings(0.01, 0.2, 0.1),

@@ -12,9 +12,10 @@ Of Silver et al. (2014), "Deterministic Policy Gradient Algorithms", with Box ac
 * ``actorzoo/ContinuousMountainCar-v0``
 * ``actorzoo/ContinuousPendulum-v0``
 * ``actorzoo/ContinuousPuddleWorld-v0``
+* ``actorzoo/OctopusArm-v0``
 
-Episodes end by truncation after 5000 steps, as in the papers' experiments; the bandit's have one step. The classes
-themselves are imported at first use.
+Episodes end by truncation after 5000 steps, as in the papers' experiments, those of the octopus arm after 300; the
+bandit's have one step. The classes themselves are imported at first use.
 """
 
 from typing import Any, NamedTuple
@@ -37,6 +38,7 @@ _ENTRIES = {
     "actorzoo/ContinuousMountainCar-v0": _Entry("agents.environments.mountain_car:ContinuousMountainCar"),
     "actorzoo/ContinuousPendulum-v0": _Entry("agents.environments.pendulum:ContinuousPendulum"),
     "actorzoo/ContinuousPuddleWorld-v0": _Entry("agents.environments.puddle_world:ContinuousPuddleWorld"),
+    "actorzoo/OctopusArm-v0": _Entry("agents.environments.octopus_arm:OctopusArm", 300),
     **{
         f"actorzoo/ContinuousBandit{n_dims}-v0": _Entry(
             "agents.environments.bandit:ContinuousBandit", None, {"n_dims": n_dims}
