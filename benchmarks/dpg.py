@@ -41,7 +41,7 @@ from benchmarks.report import provenance, write
 TASKS = {
     "mountain-car": Task("actorzoo/ContinuousMountainCar-v0", 0.99, n_steps=50_000, n_checkpoints=10, n_episodes=1),
     "pendulum": Task("actorzoo/ContinuousPendulum-v0", 0.99, n_steps=50_000, n_checkpoints=10, n_episodes=1),
-    "puddle-world": Task("actorzoo/ContinuousPuddleWorld-v0", 0.999, n_steps=50_000, n_checkpoints=10, n_episodes=5),
+    "puddle-world": Task("actorzoo/ContinuousPuddleWorld-v0", 0.999, n_steps=50_000, n_checkpoints=10, n_episodes=10),
 }
 
 ACTOR_GRID = {
@@ -57,25 +57,36 @@ FIRST_SEEDS, SECOND_SEEDS, N_FINALISTS = (1000,), (1001,), 3
 """All settings of the grid get the first seeds, each task's and method's best ones the second seeds, too."""
 
 
-BANDIT_SWEEP_SEEDS = range(1000, 1004)
+BANDIT_SWEEP_SEEDS = range(1000, 1006)
 
 BANDIT_SETTINGS: dict[tuple[int, str], BanditSettings] = {
     (10, "copdac-b"): CopdacB(0.1, 1e-3),
-    (10, "sac-b"): SacB(0.1, 0.01, 1e-3),
+    (10, "sac-b"): SacB(0.1, 1.0, 1e-3),
     (10, "sac-b, averaged"): SacB(0.1, 0.1, 1e-3, averaged=True),
-    (10, "sac-b, averaged, from variance 1"): SacB(0.1, 1.0, 1.0, averaged=True),
+    (10, "sac-b, averaged, from variance 1"): SacB(0.1, 0.1, 1.0, averaged=True),
     (25, "copdac-b"): CopdacB(0.3, 1e-3),
-    (25, "sac-b"): SacB(0.03, 0.01, 1e-3),
-    (25, "sac-b, averaged"): SacB(0.3, 0.1, 1e-3, averaged=True),
-    (25, "sac-b, averaged, from variance 1"): SacB(0.2, 1.0, 1.0, averaged=True),
+    (25, "sac-b"): SacB(0.03, 1.0, 1e-3),
+    (25, "sac-b, averaged"): SacB(0.3, 1.0, 1e-3, averaged=True),
+    (25, "sac-b, averaged, from variance 1"): SacB(0.2, 0.1, 1.0, averaged=True),
     (50, "copdac-b"): CopdacB(0.5, 1e-3),
-    (50, "sac-b"): SacB(0.01, 0.01, 1e-3),
-    (50, "sac-b, averaged"): SacB(0.5, 0.1, 1e-3, averaged=True),
+    (50, "sac-b"): SacB(0.01, 0.01, 1e-2),
+    (50, "sac-b, averaged"): SacB(0.5, 1.0, 1e-3, averaged=True),
     (50, "sac-b, averaged, from variance 1"): SacB(0.3, 0.1, 1.0, averaged=True),
 }
-"""The best of ``--sweep``."""
+"""The best of ``--sweep``, except that from variance 1 a step size of 1 for y, which wins there at m = 10 and 25,
+diverges on some of the final seeds; the next one stands here."""
 
-SETTINGS: dict[tuple[str, str], Settings] = {}
+SETTINGS = {
+    ("mountain-car", "copdac-q"): Settings(0.01, 0.2, 0.1),
+    ("mountain-car", "off-pac"): Settings(0.01, 0.05, 0.6),
+    ("mountain-car", "sac"): Settings(0.01, 0.2, 0.6),
+    ("pendulum", "copdac-q"): Settings(0.2, 0.2, 0.1),
+    ("pendulum", "off-pac"): Settings(0.01, 0.05, 0.0),
+    ("pendulum", "sac"): Settings(0.01, 0.2, 0.6),
+    ("puddle-world", "copdac-q"): Settings(0.01, 0.05, 0.02),
+    ("puddle-world", "off-pac"): Settings(5e-4, 0.2, 0.6),
+    ("puddle-world", "sac"): Settings(2e-3, 0.2, 0.6),
+}
 """The best of ``--sweep``."""
 
 
@@ -195,15 +206,14 @@ def control_curves(seeds: int, tasks: list[str], methods: list[str], output: Pat
     }
 
 
-def report(of_bandit: BanditCurves, of_control: ControlCurves, command: str) -> None:
+def report(of_bandit: BanditCurves, of_control: ControlCurves, seeds: int, command: str) -> None:
     """Write docs/results/dpg.md and its figures."""
     bandit_figure(of_bandit, "dpg_bandit.png")
     control_figure(of_control, "dpg_control.png")
-    seeds = {len(curves) for _, curves in (*of_bandit.values(), *of_control.values())}
     text = PAGE.format(
         bandit=bandit_table(of_bandit),
         control=control_table(of_control),
-        seeds=" and ".join(map(str, sorted(seeds))),
+        seeds=seeds,
         n_steps=f"{TASKS['pendulum'].n_steps:,}",
         final_points=FINAL_POINTS,
         provenance=provenance(command),
@@ -231,7 +241,12 @@ def main() -> None:
     if given.task or given.method:
         print(control_table(of_control))
         return
-    report(bandit_curves(given.seeds, given.jobs), of_control, f"python -m benchmarks.dpg --seeds {given.seeds}")
+    report(
+        bandit_curves(given.seeds, given.jobs),
+        of_control,
+        given.seeds,
+        f"python -m benchmarks.dpg --seeds {given.seeds}",
+    )
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def compatible_critic(features: FloatArray, rewards: FloatArray) -> FloatArray:
     """
     design = np.column_stack([features, np.ones(len(features))])
     weights, *_ = np.linalg.lstsq(design, rewards)
-    return weights[:-1]
+    return np.asarray(weights[:-1], dtype=np.float64)
 
 
 def copdac_gradient(theta: FloatArray, actions: FloatArray, rewards: FloatArray) -> FloatArray:

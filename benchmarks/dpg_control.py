@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -23,12 +24,14 @@ from agents.common.gaussian_policy import LOG_STD_CENTER, LOG_STD_REACH, log_std
 from agents.dpg import DPG
 from agents.dpg.linear_policy import LinearPolicy as DeterministicPolicy
 from agents.off_pac import OffPAC
+from agents.off_pac.linear_policy import LinearPolicy as StochasticPolicy
 from agents.online.errors import TrainingDivergedError
 
 METHODS = ("copdac-q", "off-pac", "sac")
 BEHAVIOR_STD = 1.0
 """In units of half the action range: a variance of half the range [-1, 1]."""
 MAX_EPISODE_STEPS = 5000
+FIRST_EVALUATION_SEED = 1_000_000
 
 FloatArray = NDArray[np.float64]
 Act = Callable[[NDArray[np.float32]], FloatArray]
@@ -82,7 +85,7 @@ class CenteredNormal(th.distributions.Distribution):
         self._std = std
         self._generator = generator
 
-    def sample(self, sample_shape: th.Size = th.Size()) -> th.Tensor:  # noqa: B008  (the base class's signature)
+    def sample(self, sample_shape: Any = ()) -> th.Tensor:
         """[n, action_dim] actions."""
         assert not sample_shape
         return th.from_numpy(self._center + self._std * self._generator.standard_normal(self._center.shape))
@@ -118,6 +121,8 @@ class StochasticMethod:
             seed=seed,
         )
         policy = self.model.policy
+        assert isinstance(policy, StochasticPolicy)
+        self._policy = policy
         self._n = policy.n_outputs // 2
         self._center, self._reach = policy.action_center, policy.action_reach
         # The bias is the last feature; see agents.common.gaussian_policy for the squashing that is undone here.
@@ -125,8 +130,8 @@ class StochasticMethod:
         policy.table()[-1, self._n : 2 * self._n] = LOG_STD_REACH * math.atanh(squashed)
 
     def _outputs(self, observation: NDArray[np.float32]) -> FloatArray:
-        policy = self.model.policy
-        return policy.table().take(policy.feature_map(observation), 0).sum(axis=0)
+        rows: FloatArray = self._policy.table().take(self._policy.feature_map(observation), 0)
+        return rows.sum(axis=0)
 
     def _behavior(self, observations: NDArray[np.float32]) -> CenteredNormal:
         return CenteredNormal(self.mean(observations[0])[None], BEHAVIOR_STD * self._reach, self._generator)
@@ -206,11 +211,10 @@ def episode_return(env: gym.Env, act: Act, seed: int) -> float:
     return total
 
 
-def evaluate(task: Task, act: Act, seed: int) -> float:
-    """Mean return of the task's number of episodes; their starts depend on the seed alone."""
+def evaluate(task: Task, act: Act) -> float:
+    """Mean return of the task's number of episodes, which start and are disturbed alike for all methods and runs."""
     env = gym.make(task.env_id).unwrapped
-    starts = 1_000_000 + 100 * seed
-    return float(np.mean([episode_return(env, act, starts + i) for i in range(task.n_episodes)]))
+    return float(np.mean([episode_return(env, act, FIRST_EVALUATION_SEED + i) for i in range(task.n_episodes)]))
 
 
 def learning_curve(name: str, task: Task, settings: Settings, seed: int) -> list[Point]:
@@ -221,10 +225,10 @@ def learning_curve(name: str, task: Task, settings: Settings, seed: int) -> list
     points = [Point(interval * (i + 1), math.nan, math.nan) for i in range(task.n_checkpoints)]
     for i, point in enumerate(points):
         try:
-            method.model.learn(interval, log_interval=None, reset_num_timesteps=i == 0)
+            method.model.learn(interval, log_interval=None, reset_num_timesteps=i == 0)  # type: ignore[arg-type]
         except TrainingDivergedError:
             return points
-        points[i] = replace(point, mean=evaluate(task, method.mean, seed))
-    sampled = evaluate(task, method.sampler(np.random.default_rng(seed)), seed)
+        points[i] = replace(point, mean=evaluate(task, method.mean))
+    sampled = evaluate(task, method.sampler(np.random.default_rng(seed)))
     points[-1] = replace(points[-1], sampled=sampled)
     return points
