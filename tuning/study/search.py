@@ -1,15 +1,17 @@
 """The search: a study in its storage, and a process that makes trials until the budget is spent."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import optuna
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from tuning.errors import TrainingFailed
 from tuning.study import attributes
 from tuning.study.budgets import StopCallback, ended_trials, reason_to_stop, stop_callbacks
-from tuning.study.config import StudyConfig, directions
+from tuning.study.config import JOURNAL_FILE, StudyConfig, directions
 from tuning.study.objective import Objective, default_parameters
 from tuning.study.pruners import make_pruner
 from tuning.study.samplers import make_sampler
@@ -71,3 +73,11 @@ def refuse_all_failed(study: optuna.Study) -> None:
             f"all {len(failed)} trials of the study {study.study_name} failed. The first one, trial {first.number}: "
             f"{cause} (its traceback is the trial's user attribute {attributes.TRACEBACK!r})"
         )
+
+
+def run_study(config: StudyConfig, folder: Path, n_jobs: int, callbacks: Sequence[StopCallback] = ()) -> optuna.Study:
+    """Search until the budget is spent."""
+    backend = JournalFileBackend(str(folder / JOURNAL_FILE))
+    study = create_study(config, JournalStorage(backend))
+    search(study, config, callbacks)
+    return study
