@@ -48,32 +48,28 @@ def text(tuned: Tuned, again: Sequence[float], new: Sequence[float]) -> str:
     states = pd.Series([trial.state.name.lower() for trial in tuned.study.trials]).value_counts()
     rows = pd.DataFrame({"test seed": tested.index, "score in the test": first, "trained again": list(again)})
     shown = ["candidate", "objective", "n", "failures", "mean", "std", "iqm", "iqm_low", "iqm_high", "auc"]
-    verdict = tuned.verdict
-    return (
-        "\n\n".join(
-            [
-                "# The winner of a study, trained again",
-                f"A2C on CartPole-v1, default with `learning_rate` {POOR['learning_rate']:g}. Search: {TRIALS} trials of "
-                f"{N_TIMESTEPS:,} steps with one seed ("
-                + ", ".join(f"{n} {state}" for state, n in states.items())
-                + "), TPE, median pruner, the search space of `zoo_configs/a2c.yml`. Score: mean return of the final "
-                "model's ten episodes; objective: the mean of the last three evaluations.",
-                f"**Verdict: {winner} is {verdict.sentence}.**",
-                f"Race, {tuned.config.race_seeds} seeds:",
-                results.markdown(tuned.race[shown]),
-                f"Test, {tuned.config.test_seeds} other seeds:",
-                results.markdown(tuned.test[shown]),
-                f"`winner.yml` trained again with the test seeds: {'identical' if first == list(again) else 'NOT identical'}.",
-                results.markdown(rows),
-                f"Five new seeds ({', '.join(map(str, NEW_SEEDS))}): {', '.join(f'{value:.1f}' for value in new)}; mean "
-                f"{mean:.1f}, which lies {'inside' if low <= mean <= high else 'OUTSIDE'} the 95 % prediction interval of the "
-                f"test, [{low:.1f}, {high:.1f}].",
-                f"The winner:\n\n```yaml\n{_hyperparams(tuned)}```",
-                report.provenance(COMMAND),
-            ]
-        )
-        + "\n"
-    )
+    counts = ", ".join(f"{n} {state}" for state, n in states.items())
+    same = "identical" if first == list(again) else "NOT identical"
+    inside = "inside" if low <= mean <= high else "OUTSIDE"
+    parts = [
+        "# The winner of a study, trained again",
+        f"A2C on CartPole-v1, default with `learning_rate` {POOR['learning_rate']:g}. Search: {TRIALS} trials of "
+        f"{N_TIMESTEPS:,} steps with one seed ({counts}), TPE, median pruner, the search space of "
+        "`zoo_configs/a2c.yml`. Score: mean return of the final model's ten episodes; objective: the mean of the last "
+        "three evaluations.",
+        f"**Verdict: {winner} is {tuned.verdict.sentence}.**",
+        f"Race, {tuned.config.race_seeds} seeds:",
+        results.markdown(tuned.race[shown]),
+        f"Test, {tuned.config.test_seeds} other seeds:",
+        results.markdown(tuned.test[shown]),
+        f"`winner.yml` trained again with the test seeds: {same}.",
+        results.markdown(rows),
+        f"Five new seeds ({', '.join(map(str, NEW_SEEDS))}): {', '.join(f'{value:.1f}' for value in new)}; mean "
+        f"{mean:.1f}, which lies {inside} the 95 % prediction interval of the test, [{low:.1f}, {high:.1f}].",
+        f"The winner:\n\n```yaml\n{_hyperparams(tuned)}```",
+        report.provenance(COMMAND),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def _hyperparams(tuned: Tuned) -> str:
