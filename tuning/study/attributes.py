@@ -1,7 +1,8 @@
 """What a trial remembers besides its parameters: the names of its user attributes."""
 
 CONFIG = "config"  # the run's configuration as data, with the seed of its first run
-HYPERPARAMS = "hyperparams"  # the constructor's arguments as data, ready to be pasted
+HYPERPARAMS = "hyperparams"  # the constructor's arguments as data, as a configuration holds them
+CONSTRUCTOR = "constructor"  # the Python call that makes the model, ready to be pasted
 SEEDS = "seeds"  # of its training runs
 SCORES = "scores"  # by metric: one score a seed that was trained to its end
 NUM_TIMESTEPS = "num_timesteps"  # environment steps, over all its seeds

@@ -13,6 +13,7 @@ from tuning.errors import UsageError
 from tuning.recorder import one_line
 from tuning.study import attributes
 from tuning.study.config import Metric, StudyConfig, directions
+from tuning.study.paste import constructor_call
 from tuning.study.plan import plan_study
 from tuning.study.pruners import prunes_by_seed
 from tuning.study.scores import Scoring, over_seeds, score
@@ -25,11 +26,11 @@ class Objective:
 
         study = optuna.create_study(direction="maximize")
         study.optimize(tuning.Objective("ppo", "CartPole-v1", n_timesteps=20_000), n_trials=50, catch=(Exception,))
-        study.best_trial.user_attrs["hyperparams"]  # ready to be pasted into PPO(...)
+        study.best_trial.user_attrs["constructor"]  # PPO(...), ready to be pasted
 
     Each trial samples the search space, trains once with each of the study's seeds (the same ones in every trial, so
     that trials can be compared), reports evaluations for pruning, and returns the score. Its user attributes (see
-    `tuning.study.attributes`) hold the resolved configuration, the constructor's arguments, the score of each seed,
+    `tuning.study.attributes`) hold the resolved configuration, the constructor's call, the score of each seed,
     steps and seconds.
 
     A trial whose training raises is failed: the attributes `error` and `traceback` say why, and the exception goes on
@@ -104,6 +105,7 @@ class Objective:
         config = resolve(config=self.config.base.to_data(), hyperparams=self.space.sample(trial), seed=self.seeds[0])
         trial.set_user_attr(attributes.CONFIG, config.to_data())
         trial.set_user_attr(attributes.HYPERPARAMS, config.hyperparams)
+        trial.set_user_attr(attributes.CONSTRUCTOR, constructor_call(config))
         trial.set_user_attr(attributes.SEEDS, self.seeds)
         return config
 
@@ -169,6 +171,8 @@ class _Reports:
         self._trial = trial
         self._offset = index * config.base.n_timesteps
         self._end = config.seeds_per_trial * config.base.n_timesteps
+        self._threshold = config.threshold if config.objectives == [Metric.STEPS_TO_THRESHOLD] else None
+        self._arrived = False
         self._sign = 1.0 if directions(config) == ["maximize"] else -1.0
         # Optuna neither reports nor prunes with several objectives
         self._silent = prunes_by_seed(config) or len(config.objectives) > 1
@@ -177,8 +181,9 @@ class _Reports:
         if self._silent or math.isnan(mean_return):
             return
         self._trial.report(self._sign * mean_return, step=self._offset + step)
-        # at its very end there is nothing left to save, and a finished trial to lose
-        if self._offset + step < self._end and self._trial.should_prune():
+        self._arrived |= self._threshold is not None and mean_return >= self._threshold
+        # at its very end there is nothing left to save, and a finished trial to lose; likewise once the score is known
+        if self._offset + step < self._end and not self._arrived and self._trial.should_prune():
             raise optuna.TrialPruned(f"at step {self._offset + step}")
 
 

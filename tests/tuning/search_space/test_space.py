@@ -180,7 +180,7 @@ def test_architectures_have_names_and_a_meaning_where_none_is_given():
         ({"x": {"type": "log", "low": 0, "high": 1}}, "greater than 0"),
         ({"x": {"type": "one_minus", "low": 0.9, "high": 1}}, "less than 1"),
         ({"x": {"type": "power_of_two", "low": 16, "high": 100}}, "100 is no power of two"),
-        ({"x": {"type": "int", "low": 0, "high": 1, "stpe": 1}}, "did you mean step"),
+        ({"x": {"type": "int", "low": 0, "high": 1, "stpe": 1}}, "has no key 'stpe'; did you mean .*step"),
         ({"x": {"type": "categorical", "choices": []}}, "at least 1 item"),
         ({"x": {"type": "categorical", "choices": [1, 1]}}, "twice"),
         ({"x": {"type": "net_arch", "choices": ["huge"]}}, "'huge' is no architecture"),

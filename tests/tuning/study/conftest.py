@@ -3,6 +3,7 @@
 import optuna
 import pytest
 
+from tuning import search_space
 from tuning.evaluation import EpisodeResult
 from tuning.study import objective as objective_module
 from tuning.study.plan import plan_study
@@ -23,10 +24,7 @@ def plan():
     """Plan a small study of A2C in which the learning rate alone is searched."""
 
     def make(**settings):
-        only = dict.fromkeys(
-            ["n_steps", "gamma", "gae_lambda", "ent_coef", "vf_coef", "max_grad_norm", "normalize_advantage"]
-            + ["policy_kwargs.net_arch", "policy_kwargs.activation_fn"]
-        )
+        only = dict.fromkeys(search_space.find("a2c", "CartPole-v1").dimensions)  # None leaves a dimension out
         settings = {"n_timesteps": 100, "n_evaluations": 5, "space": only | SPACE, "sampler": "random"} | settings
         return plan_study("a2c", "CartPole-v1", **settings)
 

@@ -131,9 +131,10 @@ def test_minimizing_prunes_the_bad_ones_too(plan, train_by):
     config = plan(trials=15, objective="steps_to_threshold", threshold=5.0, pruner_options={"n_warmup_steps": 30})
     assert directions(config) == ["minimize"]
     study = run(config)
-    assert all(
-        rate_of < 0.5 for rate_of in (t.params["learning_rate"] for t in study.trials if t.state is TrialState.PRUNED)
-    )
+    pruned = [trial.params["learning_rate"] for trial in study.trials if trial.state is TrialState.PRUNED]
+    # one that has arrived is never pruned, however many arrived with more: its score is known
+    assert pruned
+    assert max(pruned) < 0.5
     assert study.best_value == 40.0
 
 

@@ -44,7 +44,7 @@ def test_from_search_to_verdict(tmp_path, train_here):
     assert resolve(config=tuned.winner_file) == tuned.winner
     again = tuning.train(config=tuned.winner_file, seed=test[1], runs_dir=tmp_path / "again", progress=False)
     winner = tuned.test_runs["candidate"].iloc[0]
-    mine = tuned.test_runs.query("candidate == @winner and seed == @test[1]")["score"]
+    mine = tuned.test_runs.set_index(["candidate", "seed"]).loc[[(winner, test[1])], "score"]
     assert again.evaluations()["return"].iloc[-1] == mine.item()
     # once more: nothing is trained again
     n_runs = len(train_here)
@@ -57,7 +57,7 @@ def test_a_study_that_is_continued_keeps_its_settings(tmp_path, plan):
     pipeline.open_folder(plan(study_name="mine", trials=9), tmp_path)
     with pytest.raises(UsageError, match=r"seed 0, not 1; .*--study-name"):
         pipeline.open_folder(plan(study_name="mine", seed=1), tmp_path)
-    with pytest.raises(UsageError, match="base.n_timesteps 100, not 200"):
+    with pytest.raises(UsageError, match=r"base\.n_timesteps 100, not 200"):
         pipeline.open_folder(plan(study_name="mine", n_timesteps=200, n_evaluations=10), tmp_path)
 
 
@@ -66,7 +66,7 @@ def test_when_every_trial_fails_nothing_is_raced(tmp_path, train_by):
         raise RuntimeError("no luck")
 
     train_by(curve)
-    with pytest.raises(TrainingFailed, match="all 2 trials .* RuntimeError: no luck"):
+    with pytest.raises(TrainingFailed, match=r"all 2 trials .* RuntimeError: no luck"):
         tuning.tune("a2c", "CartPole-v1", **SHORT, trials=2, runs_dir=tmp_path)
 
 
