@@ -37,11 +37,10 @@ def _argument(name: str, data: Any) -> str:
 
 
 def _policy_argument(key: str, value: Any) -> str:
-    named: Mapping[str, type] = {"activation_fn": ACTIVATIONS, "optimizer_class": OPTIMIZERS}.get(key, {})
     if key == "activation_fn":
-        return f"torch.nn.{named[value].__name__}"
+        return f"torch.nn.{ACTIVATIONS[value].__name__}"
     if key == "optimizer_class":
-        return _full_name(named[value])
+        return _full_name(OPTIMIZERS[value])
     return repr(value)
 
 
