@@ -10,8 +10,6 @@ import typer
 from tuning.cli.options import SeveralValues, parse_pairs
 
 if TYPE_CHECKING:
-    import optuna
-
     from tuning.study.pipeline import Tuned
 
 SEARCH, RACE, OUTPUT = "Search", "Race and test", "Where and how"
@@ -233,15 +231,7 @@ def _shown(jobs: int, progress: bool) -> dict[str, Any]:
     if not progress:
         return {"n_jobs": jobs}
     display = compare.Bars if sys.stderr.isatty() else compare.Lines
-    return {"n_jobs": jobs, "display": display, "callbacks": (_say_trial,)}
-
-
-def _say_trial(study: "optuna.Study", trial: "optuna.trial.FrozenTrial") -> None:
-    from tuning.study import attributes
-
-    values = ", ".join(f"{value:.4g}" for value in trial.values or ())
-    cause = trial.user_attrs.get(attributes.ERROR, "")
-    typer.echo(f"trial {trial.number}: {trial.state.name.lower()} {values or cause}", err=True)
+    return {"n_jobs": jobs, "display": display}
 
 
 _SHOWN: Sequence[str] = ("candidate", "objective", "n", "failures", "mean", "std", "iqm", "iqm_low", "iqm_high", "auc")

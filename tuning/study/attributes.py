@@ -12,6 +12,4 @@ ERROR = "error"  # why it failed, in one line
 TRACEBACK = "traceback"
 DEFAULT = "default"  # true: this is the default, as near as the search space allows
 MOVED = "moved"  # of the default: hyperparameters that the search space does not contain, as {name: [value, nearest]}
-LOST = "lost"  # true: the process that ran it is gone; it was enqueued once more
-RETRY_OF = "retry_of"  # number of the lost trial that this one repeats
 TIME_CONSTRAINT = "train_seconds"  # name of the constraint on time

@@ -6,8 +6,9 @@ from datetime import datetime
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from tuning.study.attributes import LOST, NUM_TIMESTEPS
+from tuning.study.attributes import NUM_TIMESTEPS
 from tuning.study.config import StudyConfig
+from tuning.study.lost_trials import is_lost
 
 StopCallback = Callable[[optuna.Study, FrozenTrial], None]
 
@@ -40,7 +41,7 @@ def reason_to_stop(config: StudyConfig, study: optuna.Study) -> str | None:
 
 def ended_trials(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     """Those that count: complete, pruned or failed. One whose process was lost is tried again and does not count."""
-    return [trial for trial in trials if trial.state.is_finished() and not trial.user_attrs.get(LOST)]
+    return [trial for trial in trials if trial.state.is_finished() and not is_lost(trial)]
 
 
 def total_steps(trials: Iterable[FrozenTrial]) -> int:

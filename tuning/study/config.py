@@ -137,13 +137,20 @@ class StudyConfig(Section):
         return self.model_dump(mode="json")
 
     def write(self, folder: Path) -> Path:
-        """Write study.yml into the study's folder, whole or not at all.
+        """Write study.yml into the study's folder, whole or not at all; a password in its storage is left out.
 
         Returns:
             The file.
         """
+        from tuning.study.storage import safe_url  # imports optuna, which reading a study does not need
+
         path = folder / STUDY_FILE
-        write_yaml(path, self.to_data(), heading="What this study is; actorzoo reads it again to continue the study.")
+        storage = None if self.storage is None else safe_url(self.storage)
+        write_yaml(
+            path,
+            self.to_data() | {"storage": storage},
+            heading="What this study is; actorzoo reads it again to continue the study.",
+        )
         return path
 
 

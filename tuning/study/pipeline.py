@@ -15,14 +15,16 @@ from tuning.errors import TrainingFailed, UsageError
 from tuning.files import write_json, write_yaml
 from tuning.runs import DEFAULT_RUNS_DIR
 from tuning.study import finals
-from tuning.study.budgets import StopCallback, ended_trials
+from tuning.study.budgets import ended_trials
 from tuning.study.config import CHANGEABLE, STUDY_FILE, StudyConfig, directions, read_study_config, study_folder
 from tuning.study.finals import Candidate, Display, Stage
 from tuning.study.plan import plan_study
-from tuning.study.search import refuse_all_failed, run_study
+from tuning.study.runner import run_study
+from tuning.study.search import refuse_all_failed
 from tuning.study.seeds import Stage as SeedStage
 from tuning.study.seeds import stage_seeds
 from tuning.study.verdict import Verdict, default_won, judge
+from tuning.study.watching import StudyWatcher
 
 WINNER_FILE = "winner.yml"
 
@@ -62,7 +64,7 @@ def tune(
     runs_dir: str | os.PathLike[str] = DEFAULT_RUNS_DIR,
     n_jobs: int = 1,
     display: Display = compare.quiet,
-    callbacks: Sequence[StopCallback] = (),
+    watcher: StudyWatcher | None = None,
     **settings: Any,
 ) -> Tuned:
     """Search hyperparameters, race the best, test the winner against the default.
@@ -75,7 +77,7 @@ def tune(
         runs_dir: the study lies in `studies/<name>` below it.
         n_jobs: processes that work on it; 1 searches in this process.
         display: shows the runs of race and test, as for `tuning.compare.compare`.
-        callbacks: called after each trial with study and trial; with several processes, in each of them.
+        watcher: is told what happens during the search.
         **settings: everything else that defines the study; see `tuning.study.plan.plan_study`.
 
     Returns:
@@ -86,9 +88,7 @@ def tune(
         TrainingFailed: every trial failed, or every run of the race.
         KeyboardInterrupt: interrupted; what is done is kept.
     """
-    return tune_study(
-        plan_study(algo, env_id, **settings), runs_dir, n_jobs=n_jobs, display=display, callbacks=callbacks
-    )
+    return tune_study(plan_study(algo, env_id, **settings), runs_dir, n_jobs=n_jobs, display=display, watcher=watcher)
 
 
 def tune_study(
@@ -97,13 +97,13 @@ def tune_study(
     *,
     n_jobs: int = 1,
     display: Display = compare.quiet,
-    callbacks: Sequence[StopCallback] = (),
+    watcher: StudyWatcher | None = None,
 ) -> Tuned:
     """`tune` for a study that is planned already; see there."""
     if n_jobs < 1:
         raise UsageError(f"n_jobs is {n_jobs}, but at least one process must work on the study")
     folder = open_folder(config, runs_dir)
-    study = run_study(config, folder, n_jobs, callbacks)
+    study = run_study(config, folder, n_jobs, watcher)
     refuse_all_failed(study)
     return conclude(config, folder, study, n_jobs=n_jobs, display=display)
 

@@ -12,20 +12,14 @@ from tuning.errors import TrainingFailed, UsageError
 from tuning.study import attributes
 from tuning.study.config import directions
 from tuning.study.objective import Objective
-from tuning.study.search import create_study, refuse_all_failed, search
-
-
-def run(config):
-    study = create_study(config, optuna.storages.InMemoryStorage())
-    search(study, config)
-    return study
+from tuning.study.search import refuse_all_failed
 
 
 def rate(config):
     return config.hyperparams["learning_rate"]
 
 
-def test_a_trial_is_the_mean_of_its_last_evaluations_over_its_seeds(plan, train_by):
+def test_a_trial_is_the_mean_of_its_last_evaluations_over_its_seeds(plan, train_by, run):
     config = plan(trials=1, seeds_per_trial=2, pruner="none")
     seeds = Objective.from_config(config).seeds
     train_by(lambda c: [0, 0, 1, 2, 3] if c.seed == seeds[0] else [0, 0, 3, 4, 5])
@@ -37,7 +31,7 @@ def test_a_trial_is_the_mean_of_its_last_evaluations_over_its_seeds(plan, train_
     assert trial.intermediate_values == {20: 0, 40: 0, 60: 1, 80: 2, 100: 3, 120: 0, 140: 0, 160: 3, 180: 4, 200: 5}
 
 
-def test_the_resolved_arguments_can_be_pasted_and_policy_kwargs_are_merged(plan, train_by):
+def test_the_resolved_arguments_can_be_pasted_and_policy_kwargs_are_merged(plan, train_by, run):
     train_by(lambda c: [1] * 5)
     space = {"learning_rate": None, "policy_kwargs.net_arch": {"type": "net_arch", "choices": ["tiny"]}}
     config = plan(trials=2, hyperparams={"policy_kwargs.activation_fn": "relu", "n_steps": 7}, space=space)
@@ -48,7 +42,7 @@ def test_the_resolved_arguments_can_be_pasted_and_policy_kwargs_are_merged(plan,
         assert tuning.resolve(config=trial.user_attrs[attributes.CONFIG]).hyperparams == arguments
 
 
-def test_the_first_trial_is_the_default(plan, train_by):
+def test_the_first_trial_is_the_default(plan, train_by, run):
     train_by(lambda c: [rate(c)] * 5)
     first, second = run(plan(trials=2, hyperparams={"learning_rate": 0.25})).trials
     assert first.value == 0.25
@@ -56,7 +50,7 @@ def test_the_first_trial_is_the_default(plan, train_by):
     assert attributes.DEFAULT not in second.user_attrs
 
 
-def test_a_trial_that_raises_is_failed_with_its_traceback_and_the_search_goes_on(plan, train_by):
+def test_a_trial_that_raises_is_failed_with_its_traceback_and_the_search_goes_on(plan, train_by, run):
     def curve(config):
         if rate(config) == 0.25:
             raise AssertionError("the environment broke")
@@ -71,14 +65,14 @@ def test_a_trial_that_raises_is_failed_with_its_traceback_and_the_search_goes_on
     refuse_all_failed(study)
 
 
-def test_a_score_that_is_no_number_fails_with_its_cause(plan, train_by):
+def test_a_score_that_is_no_number_fails_with_its_cause(plan, train_by, run):
     train_by(lambda c: [1, 1, 1, math.nan, 1])
     trial = run(plan(trials=1)).trials[0]
     assert trial.state is TrialState.FAIL
     assert "the evaluation at step 80 gave NaN" in trial.user_attrs[attributes.ERROR]
 
 
-def test_when_every_trial_failed_one_message_says_so_with_the_first_cause(plan, train_by):
+def test_when_every_trial_failed_one_message_says_so_with_the_first_cause(plan, train_by, run):
     def curve(config):
         raise ValueError(f"cause {rate(config)}")
 
@@ -90,7 +84,7 @@ def test_when_every_trial_failed_one_message_says_so_with_the_first_cause(plan, 
         refuse_all_failed(study)
 
 
-def test_only_the_pruner_prunes(plan, train_by):
+def test_only_the_pruner_prunes(plan, train_by, run):
     train_by(lambda c: [rate(c)] * 5)
     config = plan(trials=20, pruner_options={"n_startup_trials": 2, "n_warmup_steps": 30})
     study = run(config)
@@ -104,13 +98,13 @@ def test_only_the_pruner_prunes(plan, train_by):
     assert all(trial.state is TrialState.COMPLETE for trial in none.trials)
 
 
-def test_a_trial_is_not_pruned_at_its_very_end(plan, train_by):
+def test_a_trial_is_not_pruned_at_its_very_end(plan, train_by, run):
     train_by(lambda c: [1, 1, 1, 1, rate(c)])
     study = run(plan(trials=12, pruner_options={"n_startup_trials": 1, "n_warmup_steps": 0}))
     assert all(trial.state is TrialState.COMPLETE for trial in study.trials)
 
 
-def test_the_wilcoxon_pruner_compares_seeds_and_saves_the_last_ones(plan, train_by):
+def test_the_wilcoxon_pruner_compares_seeds_and_saves_the_last_ones(plan, train_by, run):
     train_by(lambda c: [rate(c)] * 5)
     config = plan(trials=8, pruner="wilcoxon", seeds_per_trial=6, hyperparams={"learning_rate": 1.0})
     study = run(config)
@@ -126,7 +120,7 @@ def test_a_wilcoxon_pruner_that_could_never_prune_is_refused(plan):
         plan(pruner="wilcoxon", seeds_per_trial=4)
 
 
-def test_minimizing_prunes_the_bad_ones_too(plan, train_by):
+def test_minimizing_prunes_the_bad_ones_too(plan, train_by, run):
     train_by(lambda c: [0, 10 * rate(c), 10, 10, 10])
     config = plan(trials=15, objective="steps_to_threshold", threshold=5.0, pruner_options={"n_warmup_steps": 30})
     assert directions(config) == ["minimize"]
@@ -138,12 +132,12 @@ def test_minimizing_prunes_the_bad_ones_too(plan, train_by):
     assert study.best_value == 40.0
 
 
-def test_a_run_that_never_arrives_counts_as_twice_its_budget(plan, train_by):
+def test_a_run_that_never_arrives_counts_as_twice_its_budget(plan, train_by, run):
     train_by(lambda c: [0] * 5)
     assert run(plan(trials=1, objective="steps_to_threshold", threshold=5.0)).best_value == 200.0
 
 
-def test_several_objectives_give_a_pareto_front_and_no_pruning(plan, train_by):
+def test_several_objectives_give_a_pareto_front_and_no_pruning(plan, train_by, run):
     train_by(lambda c: [rate(c)] * 5)
     config = plan(trials=6, objective=["last_mean", "train_seconds"])
     assert config.pruner.name == "none"
@@ -153,7 +147,7 @@ def test_several_objectives_give_a_pareto_front_and_no_pruning(plan, train_by):
     assert study.best_trials
 
 
-def test_a_constraint_on_time_excludes_the_slow_ones(plan, train_by):
+def test_a_constraint_on_time_excludes_the_slow_ones(plan, train_by, run):
     train_by(lambda c: [rate(c)] * 5)  # one second a run
     study = run(plan(trials=3, max_train_seconds=0.5))
     assert all(trial.constraints == {attributes.TIME_CONSTRAINT: 0.5} for trial in study.trials)
@@ -171,7 +165,7 @@ def test_a_study_of_the_users_own_needs_the_right_direction(plan, train_by):
     assert len(study.trials) == 2
 
 
-def test_same_seed_same_trials(plan, train_by):
+def test_same_seed_same_trials(plan, train_by, run):
     train_by(lambda c: [rate(c)] * 5)
     for sampler in ("tpe", "random", "qmc", "cmaes", "gp"):
         once, again = (run(plan(trials=12, sampler=sampler)) for _ in range(2))
@@ -181,14 +175,11 @@ def test_same_seed_same_trials(plan, train_by):
         assert [t.params for t in once.trials[1:]] != [t.params for t in other.trials[1:]], sampler
 
 
-def test_a_study_that_goes_on_does_not_draw_again_what_it_has_drawn(plan, train_by):
+def test_a_study_that_goes_on_does_not_draw_again_what_it_has_drawn(plan, train_by, run, tmp_path):
     train_by(lambda c: [rate(c)] * 5)
-    storage = optuna.storages.InMemoryStorage()
-    first = plan(trials=4, study_name="one", enqueue_default=False)
-    search(create_study(first, storage), first)
-    longer = plan(trials=8, study_name="one", enqueue_default=False)
-    search(create_study(longer, storage), longer)
-    rates = [trial.params["learning_rate"] for trial in create_study(longer, storage).trials]
+    run(plan(trials=4, enqueue_default=False), tmp_path)
+    study = run(plan(trials=8, enqueue_default=False), tmp_path)
+    rates = [trial.params["learning_rate"] for trial in study.trials]
     assert len(rates) == len(set(rates)) == 8
 
 

@@ -89,7 +89,7 @@ def ended(value=None, state=TrialState.COMPLETE, steps=10, **about):
 
 
 def test_lost_trials_do_not_count_and_failed_ones_do(plan):
-    study = make_study([ended(1.0), ended(state=TrialState.FAIL), ended(state=TrialState.FAIL, lost=True)])
+    study = make_study([ended(1.0), ended(state=TrialState.FAIL), ended(state=TrialState.FAIL, lost="killed")])
     assert reason_to_stop(plan(trials=3), study) is None
     assert reason_to_stop(plan(trials=2), study) == "2 trials have ended"
 
