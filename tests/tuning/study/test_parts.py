@@ -85,7 +85,9 @@ def make_study(trials):
 
 
 def ended(value=None, state=TrialState.COMPLETE, steps=10, **about):
-    return create_trial(state=state, value=value, user_attrs={attributes.NUM_TIMESTEPS: steps} | about)
+    return create_trial(
+        state=state, value=value, user_attrs={attributes.RESULT: {attributes.NUM_TIMESTEPS: steps}} | about
+    )
 
 
 def test_lost_trials_do_not_count_and_failed_ones_do(plan):
