@@ -123,9 +123,7 @@ class Objective:
         if index + 1 < len(self.seeds) and trial.should_prune():
             raise optuna.TrialPruned(f"after {index + 1} of {len(self.seeds)} seeds")
 
-    def _note(
-        self, trial: optuna.Trial, trainings: Sequence[Training], scores: Mapping[str, Any] | None = None
-    ) -> None:
+    def _note(self, trial: optuna.Trial, trainings: Sequence[Training], **scores: Any) -> None:
         """What was done, however the trial ends."""
         about = {
             attributes.SEEDS: self.seeds[: len(trainings)],
