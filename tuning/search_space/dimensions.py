@@ -368,7 +368,7 @@ class NetArch(Categorical):
 
     @staticmethod
     def _sizes(choice: Any) -> Any:
-        return ARCHITECTURES[choice] if isinstance(choice, str) else choice
+        return ARCHITECTURES.get(choice, choice) if isinstance(choice, str) else choice
 
     def encode(self, value: Any) -> Category:
         if isinstance(value, str) and value in ARCHITECTURES:  # `default: small`
@@ -376,7 +376,7 @@ class NetArch(Categorical):
         return super().encode(value)
 
     def is_value(self, value: Any, wanted: Any) -> bool:
-        return _same(value, self._sizes(wanted) if wanted in ARCHITECTURES else wanted)
+        return _same(value, self._sizes(wanted))
 
 
 AnyDimension = Annotated[

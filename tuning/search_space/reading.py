@@ -143,7 +143,9 @@ def _dimension(tree: Located, name: str, content: Any) -> Dimension:
     try:
         return _ADAPTER.validate_python(content)
     except ValidationError as error:
-        finding = error.errors(include_url=False)[0]
+        # a misspelt key is also a missing one; the former says more
+        findings = sorted(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
+        finding = findings[0]
         path = [str(part) for part in finding["loc"][1:]]  # the first is the type
         problem = finding["msg"].removeprefix("Value error, ")
         if finding["type"] == "extra_forbidden":

@@ -6,8 +6,9 @@ from datetime import datetime
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from tuning.study.attributes import LOST, NUM_TIMESTEPS
+from tuning.study.attributes import NUM_TIMESTEPS, RESULT
 from tuning.study.config import StudyConfig
+from tuning.study.lost_trials import is_lost
 
 StopCallback = Callable[[optuna.Study, FrozenTrial], None]
 
@@ -40,12 +41,12 @@ def reason_to_stop(config: StudyConfig, study: optuna.Study) -> str | None:
 
 def ended_trials(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     """Those that count: complete, pruned or failed. One whose process was lost is tried again and does not count."""
-    return [trial for trial in trials if trial.state.is_finished() and not trial.user_attrs.get(LOST)]
+    return [trial for trial in trials if trial.state.is_finished() and not is_lost(trial)]
 
 
 def total_steps(trials: Iterable[FrozenTrial]) -> int:
     """Environment steps of all trials that have ended, the lost ones' as far as they are known."""
-    return sum(int(trial.user_attrs.get(NUM_TIMESTEPS, 0)) for trial in trials)
+    return sum(int(trial.user_attrs.get(RESULT, {}).get(NUM_TIMESTEPS, 0)) for trial in trials)
 
 
 def busy_seconds(trials: Iterable[FrozenTrial]) -> float:

@@ -1,8 +1,11 @@
 """Samplers and pruners by name or import path, made with options from a configuration."""
 
 import importlib
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
+
+from optuna.exceptions import ExperimentalWarning
 
 from tuning.errors import UsageError, did_you_mean
 
@@ -45,7 +48,10 @@ def construct(cls: type[T], options: Mapping[str, Any], option: str, name: str) 
         UsageError: unknown options, or values that are refused.
     """
     try:
-        return cls(**options)
+        with warnings.catch_warnings():
+            # that its interface may change in another release says nothing about this one, which was asked for by name
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return cls(**options)
     except (TypeError, ValueError, ImportError) as error:
         raise UsageError(f"{option} {name} refuses its options {dict(options)}: {error}") from error
 

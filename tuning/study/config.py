@@ -31,6 +31,8 @@ from tuning.yaml_files import read_yaml
 STUDIES = "studies"
 STUDY_FILE = "study.yml"
 JOURNAL_FILE = "journal.log"
+#: What may differ when a study is continued: how long it goes on, where its trials are kept, how its end is judged.
+CHANGEABLE = frozenset({"budget", "storage", "race_top", "race_seeds", "test_seeds"})
 NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 
 
@@ -185,9 +187,9 @@ def default_name(algo: str, env_id: str, definition: dict[str, Any]) -> str:
     Args:
         algo: registry key.
         env_id: environment.
-        definition: `StudyConfig.to_data()`; its name, budget and storage, which a study may change, do not count.
+        definition: `StudyConfig.to_data()`; its name and what is `CHANGEABLE` do not count.
     """
-    relevant = {key: value for key, value in definition.items() if key not in ("name", "budget", "storage")}
+    relevant = {key: value for key, value in definition.items() if key not in CHANGEABLE | {"name"}}
     digits = hashlib.sha256(json.dumps(relevant, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:8]
     return f"{algo}-{env_folder_name(env_id)}-{digits}"
 

@@ -13,6 +13,7 @@ from tuning.errors import UsageError
 from tuning.recorder import one_line
 from tuning.study import attributes
 from tuning.study.config import Metric, StudyConfig, directions
+from tuning.study.paste import constructor_call
 from tuning.study.plan import plan_study
 from tuning.study.pruners import prunes_by_seed
 from tuning.study.scores import Scoring, over_seeds, score
@@ -25,11 +26,11 @@ class Objective:
 
         study = optuna.create_study(direction="maximize")
         study.optimize(tuning.Objective("ppo", "CartPole-v1", n_timesteps=20_000), n_trials=50, catch=(Exception,))
-        study.best_trial.user_attrs["hyperparams"]  # ready to be pasted into PPO(...)
+        study.best_trial.user_attrs["constructor"]  # PPO(...), ready to be pasted
 
     Each trial samples the search space, trains once with each of the study's seeds (the same ones in every trial, so
     that trials can be compared), reports evaluations for pruning, and returns the score. Its user attributes (see
-    `tuning.study.attributes`) hold the resolved configuration, the constructor's arguments, the score of each seed,
+    `tuning.study.attributes`) hold the resolved configuration, the constructor's call, the score of each seed,
     steps and seconds.
 
     A trial whose training raises is failed: the attributes `error` and `traceback` say why, and the exception goes on
@@ -89,22 +90,23 @@ class Objective:
                 run = config.model_copy(update={"seed": seed})
                 train_for_trial(run, trainings[-1], _Reports(trial, self.config, index))
                 self._report_seed(trial, trainings, index)
+            scores = self._scores(trainings)
         except optuna.TrialPruned:
+            self._note(trial, trainings)
             raise
         except Exception as error:
+            self._note(trial, trainings)
             trial.set_user_attr(attributes.ERROR, one_line(error))
             trial.set_user_attr(attributes.TRACEBACK, "".join(traceback.format_exception(error)))
             raise
-        finally:
-            self._note(trial, trainings)
-        return self._values(trial, trainings)
+        self._note(trial, trainings, **{attributes.SCORES: scores})
+        return self._values(trial, trainings, scores)
 
     def _resolve(self, trial: optuna.Trial) -> RunConfig:
         """The trial's configuration; noted before anything can go wrong with it."""
         config = resolve(config=self.config.base.to_data(), hyperparams=self.space.sample(trial), seed=self.seeds[0])
         trial.set_user_attr(attributes.CONFIG, config.to_data())
-        trial.set_user_attr(attributes.HYPERPARAMS, config.hyperparams)
-        trial.set_user_attr(attributes.SEEDS, self.seeds)
+        trial.set_user_attr(attributes.CONSTRUCTOR, constructor_call(config))
         return config
 
     def _scoring(self) -> Scoring:
@@ -121,19 +123,25 @@ class Objective:
         if index + 1 < len(self.seeds) and trial.should_prune():
             raise optuna.TrialPruned(f"after {index + 1} of {len(self.seeds)} seeds")
 
-    def _note(self, trial: optuna.Trial, trainings: Sequence[Training]) -> None:
+    def _note(self, trial: optuna.Trial, trainings: Sequence[Training], **scores: Any) -> None:
         """What was done, however the trial ends."""
-        trial.set_user_attr(attributes.NUM_TIMESTEPS, sum(training.num_timesteps for training in trainings))
-        trial.set_user_attr(attributes.TRAIN_SECONDS, sum(training.train_seconds for training in trainings))
-        curves = [[list(one.evaluations.steps), one.evaluations.means] for one in trainings]
-        trial.set_user_attr(attributes.EVALUATIONS, curves)
+        about = {
+            attributes.SEEDS: self.seeds[: len(trainings)],
+            attributes.NUM_TIMESTEPS: sum(training.num_timesteps for training in trainings),
+            attributes.TRAIN_SECONDS: sum(training.train_seconds for training in trainings),
+            attributes.EVALUATIONS: [[list(one.evaluations.steps), one.evaluations.means] for one in trainings],
+        }
+        trial.set_user_attr(attributes.RESULT, about | scores)
 
-    def _values(self, trial: optuna.Trial, trainings: Sequence[Training]) -> float | list[float]:
-        scores = {
+    def _scores(self, trainings: Sequence[Training]) -> dict[str, list[float]]:
+        return {
             metric.value: [score(metric, one.evaluations, self._scoring()) for one in trainings]
             for metric in self.config.objectives
         }
-        trial.set_user_attr(attributes.SCORES, scores)
+
+    def _values(
+        self, trial: optuna.Trial, trainings: Sequence[Training], scores: Mapping[str, Sequence[float]]
+    ) -> float | list[float]:
         if self.config.max_train_seconds is not None:
             longest = max(training.train_seconds for training in trainings)
             trial.set_constraint(attributes.TIME_CONSTRAINT, longest - self.config.max_train_seconds)
@@ -169,6 +177,8 @@ class _Reports:
         self._trial = trial
         self._offset = index * config.base.n_timesteps
         self._end = config.seeds_per_trial * config.base.n_timesteps
+        self._threshold = config.threshold if config.objectives == [Metric.STEPS_TO_THRESHOLD] else None
+        self._arrived = False
         self._sign = 1.0 if directions(config) == ["maximize"] else -1.0
         # Optuna neither reports nor prunes with several objectives
         self._silent = prunes_by_seed(config) or len(config.objectives) > 1
@@ -177,8 +187,9 @@ class _Reports:
         if self._silent or math.isnan(mean_return):
             return
         self._trial.report(self._sign * mean_return, step=self._offset + step)
-        # at its very end there is nothing left to save, and a finished trial to lose
-        if self._offset + step < self._end and self._trial.should_prune():
+        self._arrived |= self._threshold is not None and mean_return >= self._threshold
+        # at its very end there is nothing left to save, and a finished trial to lose; likewise once the score is known
+        if self._offset + step < self._end and not self._arrived and self._trial.should_prune():
             raise optuna.TrialPruned(f"at step {self._offset + step}")
 
 

@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from tuning.environments import check_known
 from tuning.study.address import StudyAddress
-from tuning.study.budgets import stop_callbacks
+from tuning.study.budgets import reason_to_stop, stop_callbacks
 from tuning.study.config import JOURNAL_FILE, STUDY_FILE, StudyConfig, directions, read_study_config
 from tuning.study.objective import Objective
 from tuning.study.pruners import make_pruner
@@ -56,6 +56,8 @@ def run_study(
     folder = Path(folder)
     address = address_of(config, folder, n_jobs)
     study = address.join(directions(config), lambda study: enqueue_default(study, config))
+    if reason_to_stop(config, study) is not None:  # it was finished before
+        return study
     with watcher or StudyWatcher() as shown:
         if n_jobs == 1:
             mine = _open(config, address, 0)

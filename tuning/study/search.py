@@ -1,59 +1,22 @@
-"""The search: a study in its storage, and a process that makes trials until the budget is spent."""
-
-from collections.abc import Sequence
+"""What a search begins with, and what must not be its end."""
 
 import optuna
-from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from tuning.errors import TrainingFailed
 from tuning.study import attributes
-from tuning.study.budgets import StopCallback, ended_trials, reason_to_stop, stop_callbacks
-from tuning.study.config import StudyConfig, directions
-from tuning.study.objective import Objective, default_parameters
-from tuning.study.pruners import make_pruner
-from tuning.study.samplers import make_sampler
+from tuning.study.budgets import ended_trials
+from tuning.study.config import StudyConfig
+from tuning.study.objective import default_parameters
 
 
-def create_study(config: StudyConfig, storage: BaseStorage, worker_index: int = 0) -> optuna.Study:
-    """The study as it stands in its storage; a new one begins with the default enqueued.
-
-    Args:
-        config: the study.
-        storage: where it is kept.
-        worker_index: of the process that asks; gives its sampler a stream of its own.
-    """
-    study = optuna.create_study(
-        storage=storage, study_name=config.name, directions=directions(config), load_if_exists=True
-    )
-    n_trials = len(study.get_trials(deepcopy=False))
-    if n_trials == 0 and config.enqueue_default:
-        _enqueue_default(study, config)
-    study.sampler = make_sampler(config, worker_index, n_trials)
-    study.pruner = make_pruner(config)
-    return study
-
-
-def _enqueue_default(study: optuna.Study, config: StudyConfig) -> None:
+def enqueue_default(study: optuna.Study, config: StudyConfig) -> None:
+    """Let the first trial be the default, as near as the search space allows; nothing where the study wants none."""
+    if not config.enqueue_default:
+        return
     parameters, moved = default_parameters(config)
     about = {attributes.DEFAULT: True, attributes.MOVED: {name: list(pair) for name, pair in moved.items()}}
-    # another machine may have been faster
-    study.enqueue_trial(parameters, user_attrs=about, skip_if_exists=True)
-
-
-def search(study: optuna.Study, config: StudyConfig, callbacks: Sequence[StopCallback] = ()) -> None:
-    """Make trials in this process until the study's budget is spent.
-
-    A failed trial does not end the search.
-
-    Args:
-        study: of `create_study`.
-        config: the study.
-        callbacks: called after each trial.
-    """
-    if reason_to_stop(config, study) is None:
-        objective = Objective.from_config(config)
-        study.optimize(objective, catch=(Exception,), callbacks=[*callbacks, *stop_callbacks(config)])
+    study.enqueue_trial(parameters, user_attrs=about)
 
 
 def refuse_all_failed(study: optuna.Study) -> None:

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, and storages of both kinds."""
+"""A PostgreSQL server of the tests' own, storages of both kinds, and studies that cost no training."""
 
 import os
 import pwd
@@ -10,8 +10,16 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import optuna
 import pytest
 
+from tuning import search_space
+from tuning.evaluation import EpisodeResult
+from tuning.study import objective as objective_module
+from tuning.study.plan import plan_study
+from tuning.study.runner import run_study
+
+SPACE = {"learning_rate": {"type": "float", "low": 0.0, "high": 1.0}}
 USER = "nobody"  # the server refuses to run as root
 
 
@@ -83,6 +91,48 @@ def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "journal":
         return str(tmp_path / "study.journal")
     return request.getfixturevalue("postgres_url")
+
+
+@pytest.fixture(autouse=True)
+def _silent():
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    yield
+    optuna.logging.set_verbosity(before)
+
+
+@pytest.fixture
+def plan():
+    """Plan a small study of A2C in which the learning rate alone is searched."""
+
+    def make(**settings):
+        only = dict.fromkeys(search_space.find("a2c", "CartPole-v1").dimensions)  # None leaves a dimension out
+        settings = {"n_timesteps": 100, "n_evaluations": 5, "space": only | SPACE, "sampler": "random"} | settings
+        return plan_study("a2c", "CartPole-v1", **settings)
+
+    return make
+
+
+@pytest.fixture
+def train_by(monkeypatch):
+    """Replace training: `curve(config)` gives the mean return of each of the five evaluations, or raises."""
+
+    def replace(curve):
+        def train(config, training, report):
+            for index, value in enumerate(curve(config), start=1):
+                step = index * config.eval_freq
+                training.add(step, 0.01 * step, [EpisodeResult(value, 1)])
+                report(step, value)
+
+        monkeypatch.setattr(objective_module, "train_for_trial", train)
+
+    return replace
+
+
+@pytest.fixture
+def run(tmp_path_factory):
+    """Run a planned study in this process, in a folder of its own unless one is given."""
+    return lambda config, folder=None: run_study(config, folder or tmp_path_factory.mktemp("study"))
 
 
 def _programs() -> Path | None:
