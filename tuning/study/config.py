@@ -7,6 +7,9 @@ journal.log     the trials, where no storage is given (Optuna's journal, for one
 race/, test/    the configurations that were raced and tested, each a file for `actorzoo train --config`
 runs/           run folders of race and test
 race.csv, test.csv, verdict.json
+trials.csv      one row a trial
+figures/        Optuna's plots, as HTML and PNG
+report.md       all of it on one page
 winner.yml      the winning configuration, for `actorzoo train --config`
 ```
 How many processes work on a study is no part of it: that may change from one call to the next.

@@ -17,16 +17,20 @@ from tuning.runs import DEFAULT_RUNS_DIR
 from tuning.study import finals
 from tuning.study.budgets import ended_trials
 from tuning.study.config import CHANGEABLE, STUDY_FILE, StudyConfig, directions, read_study_config, study_folder
+from tuning.study.figures import write_figures
 from tuning.study.finals import Candidate, Display, Stage
 from tuning.study.plan import plan_study
+from tuning.study.report import write_report
 from tuning.study.runner import run_study
 from tuning.study.search import refuse_all_failed
 from tuning.study.seeds import Stage as SeedStage
 from tuning.study.seeds import stage_seeds
+from tuning.study.trial_table import trial_table, write_trial_table
 from tuning.study.verdict import Verdict, default_won, judge
 from tuning.study.watching import StudyWatcher
 
 WINNER_FILE = "winner.yml"
+FIGURES = "figures"
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,7 @@ def conclude(
     winner = best.config.model_copy(update={"seed": seeds[0]})
     winner_file = _write_winner(winner, best, verdict, seeds, config, folder)
     empty = pd.DataFrame()
-    return Tuned(
+    tuned = Tuned(
         config=config,
         folder=folder,
         study=study,
@@ -177,6 +181,21 @@ def conclude(
         winner_file=winner_file,
         verdict=verdict,
     )
+    document(tuned)
+    return tuned
+
+
+def document(tuned: Tuned) -> Path:
+    """Write trials.csv, the figures and report.md into the study's folder.
+
+    Returns:
+        The report.
+    """
+    objectives = [metric.value for metric in tuned.config.objectives]
+    trials = trial_table(tuned.study, objectives)
+    write_trial_table(trials, tuned.folder)
+    figures = write_figures(tuned.study, tuned.folder / FIGURES, objectives)
+    return write_report(tuned, trials, figures)
 
 
 def _race(
