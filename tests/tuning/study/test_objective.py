@@ -101,7 +101,7 @@ def test_only_the_pruner_prunes(plan, train_by, run):
 
 
 def test_a_trial_is_not_pruned_at_its_very_end(plan, train_by, run):
-    train_by(lambda c: [1, 1, 1, 1, rate(c)])
+    train_by(lambda c: [0, 0, 0, 0, rate(c)])
     study = run(plan(trials=12, pruner_options={"n_startup_trials": 1, "n_warmup_steps": 0}))
     assert all(trial.state is TrialState.COMPLETE for trial in study.trials)
 
