@@ -83,7 +83,7 @@ SETTINGS = {
     ("pendulum", "copdac-q"): Settings(0.2, 0.2, 0.1),
     ("pendulum", "off-pac"): Settings(0.01, 0.05, 0.0),
     ("pendulum", "sac"): Settings(0.01, 0.2, 0.6),
-    ("puddle-world", "copdac-q"): Settings(0.01, 0.05, 0.02),
+    ("puddle-world", "copdac-q"): Settings(0.01, 0.2, 0.02),
     ("puddle-world", "off-pac"): Settings(5e-4, 0.2, 0.6),
     ("puddle-world", "sac"): Settings(2e-3, 0.2, 0.6),
 }
@@ -191,14 +191,19 @@ def bandit_curves(seeds: int, jobs: int) -> BanditCurves:
     return curves
 
 
-def control_curves(seeds: int, tasks: list[str], methods: list[str], output: Path, jobs: int) -> ControlCurves:
-    """Learning curves of the final runs."""
+def control_curves(
+    seeds: int, tasks: list[str], methods: list[str], output: Path, jobs: int, finished_only: bool
+) -> ControlCurves:
+    """Learning curves of the final runs; with ``finished_only`` of those in the file, however many they are."""
     cases = list(itertools.product(tasks, methods))
     runs = [
         Run(*case, SETTINGS[case], seed, TASKS[case[0]].n_steps, TASKS[case[0]].n_checkpoints)
         for seed in range(seeds)
         for case in cases
     ]
+    if finished_only:
+        there = read(output)
+        runs = [run for run in runs if run in there]
     curves = complete(runs, output, jobs)
     return {
         case: (SETTINGS[case], [points for run, points in curves.items() if (run.task, run.method) == case])
@@ -230,6 +235,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--output", type=Path, default=Path("dpg.csv"))
     parser.add_argument("--sweep", action="store_true", help="search the step sizes instead")
+    parser.add_argument(
+        "--finished", action="store_true", help="report on the control runs that the file has, run none"
+    )
     given = parser.parse_args()
     tasks, methods = given.task or sorted(TASKS), given.method or list(METHODS)
     if given.sweep:
@@ -237,7 +245,7 @@ def main() -> None:
             sweep_bandit(given.jobs)
         sweep(tasks, methods, given.output, given.jobs)
         return
-    of_control = control_curves(given.seeds, tasks, methods, given.output, given.jobs)
+    of_control = control_curves(given.seeds, tasks, methods, given.output, given.jobs, given.finished)
     if given.task or given.method:
         print(control_table(of_control))
         return

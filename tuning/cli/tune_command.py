@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tuning.cli.options import SeveralValues, parse_pairs
 
 if TYPE_CHECKING:
+    from tuning.study.config import StudyConfig
     from tuning.study.pipeline import Tuned
 
 SEARCH, RACE, OUTPUT = "Search", "Race and test", "Where and how"
@@ -161,6 +162,14 @@ def tune(
     threads: Annotated[
         int | None, typer.Option(help="Torch threads a run; 1 by default.", min=1, rich_help_panel=OUTPUT)
     ] = None,
+    dashboard: Annotated[
+        bool,
+        typer.Option(
+            "--dashboard",
+            help="Serve Optuna's dashboard of the study on this machine, while it runs and then until Ctrl-C.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     progress: Annotated[bool, typer.Option(help="Show what happens.", rich_help_panel=OUTPUT)] = True,
 ) -> None:
     """Search hyperparameters, race the best ones, test the winner against the default.
@@ -179,11 +188,11 @@ def tune(
         actorzoo tune --algo sac --env Pendulum-v1 --trials 40 --sampler gp --pruner hyperband --patience 15
     """
     from tuning.errors import UsageError
-    from tuning.study.pipeline import tune as run_pipeline
+    from tuning.study.plan import plan_study
 
     if method is Method.PBT:
         raise UsageError("--method pbt is not available in this version; use --method search")
-    tuned = run_pipeline(
+    planned = plan_study(
         algo,
         env,
         hyperparams=parse_pairs(hyperparams),
@@ -211,28 +220,44 @@ def tune(
         test_seeds=test_seeds,
         storage=storage,
         study_name=study_name,
-        runs_dir=runs_dir,
         import_modules=import_module or None,
         device=device,
         threads=threads,
-        **_shown(jobs, progress),
     )
-    _print_outcome(tuned)
+    if dashboard:
+        _run_beside_dashboard(planned, runs_dir, jobs, progress)
+    else:
+        _print_outcome(_run(planned, runs_dir, jobs, progress))
 
 
-def _shown(jobs: int, progress: bool) -> dict[str, Any]:
+def _run(planned: "StudyConfig", runs_dir: Path, jobs: int, progress: bool) -> "Tuned":
     import sys
 
     import optuna
 
     from tuning import compare
-    from tuning.study.trial_lines import TrialLines
+    from tuning.study.pipeline import tune_study
+    from tuning.study.progress import study_display
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if not progress:
-        return {"n_jobs": jobs}
+        return tune_study(planned, runs_dir, n_jobs=jobs)
     display = compare.Bars if sys.stderr.isatty() else compare.Lines
-    return {"n_jobs": jobs, "display": display, "watcher": TrialLines()}
+    watcher = study_display(planned.budget.trials, [metric.value for metric in planned.objectives])
+    return tune_study(planned, runs_dir, n_jobs=jobs, display=display, watcher=watcher)
+
+
+def _run_beside_dashboard(planned: "StudyConfig", runs_dir: Path, jobs: int, progress: bool) -> None:
+    from tuning.study.dashboard import Dashboard
+    from tuning.study.pipeline import open_folder
+    from tuning.study.runner import address_of
+
+    folder = open_folder(planned, runs_dir)
+    with Dashboard(address_of(planned, folder, jobs).url) as served:
+        typer.echo(f"Dashboard: {served.address}", err=True)
+        _print_outcome(_run(planned, runs_dir, jobs, progress))
+        typer.echo(f"The dashboard stays at {served.address} until Ctrl-C.", err=True)
+        served.wait()
 
 
 _SHOWN: Sequence[str] = ("candidate", "objective", "n", "failures", "mean", "std", "iqm", "iqm_low", "iqm_high", "auc")
@@ -246,5 +271,5 @@ def _print_outcome(tuned: "Tuned") -> None:
         print_table(tuned.race[list(_SHOWN)], f"Race, {tuned.config.race_seeds} seeds")
     print_table(tuned.test[list(_SHOWN)], f"Test, {tuned.config.test_seeds} other seeds")
     typer.echo(f"The winner is {tuned.verdict.sentence}.")
-    typer.echo(tuned.folder)
+    typer.echo(f"Report, tables and figures: {tuned.folder}")
     typer.echo(f"actorzoo train --config {tuned.winner_file}")

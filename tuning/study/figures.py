@@ -213,7 +213,7 @@ def _pareto(study: optuna.Study, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _slice_size(study: optuna.Study) -> tuple[float, float]:
-    return max(8.0, _PANEL * len(_varied(study))), 4.0
+    return max(8.0, 1.3 * _PANEL * len(_varied(study))), 4.0
 
 
 def _contour_size(study: optuna.Study) -> tuple[float, float]:
