@@ -2,6 +2,7 @@
 
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.text import Text
 
-from tuning.study.trial_table import state_of
+from tuning.study.trial_table import error_of, state_of
 from tuning.study.watching import StudyWatcher
 
 SECONDS_BETWEEN_LINES = 30.0
@@ -135,7 +136,7 @@ def minutes(seconds: float | None) -> str:
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
-class _Shown(StudyWatcher):
+class _Shown(StudyWatcher, ABC):
     """What both displays share: they are told, and print lines.
 
     Args:
@@ -149,11 +150,13 @@ class _Shown(StudyWatcher):
         self._time_left = TimeLeft()
         self._said: set[int] = set()  # trials whose failure was told
 
+    @abstractmethod
     def print(self, line: str) -> None:
-        raise NotImplementedError
+        """Say one thing."""
 
+    @abstractmethod
     def show(self, now: Snapshot, seconds_left: float | None) -> None:
-        raise NotImplementedError
+        """Show how far the study is."""
 
     def died(self, index: int, cause: str) -> None:
         """Say so, with the cause."""
@@ -173,7 +176,7 @@ class _Shown(StudyWatcher):
         for trial in trials:
             if state_of(trial) == "failed" and trial.number not in self._said:
                 self._said.add(trial.number)
-                self.print(f"trial {trial.number} failed: {trial.user_attrs.get('error', 'no cause was noted')}")
+                self.print(f"trial {trial.number} failed: {error_of(trial)}")
         now = snapshot(study, trials, self._total, self._objectives)
         self.show(now, self._time_left(now.ended, now.total))
 
