@@ -12,13 +12,14 @@ Of Silver et al. (2014), "Deterministic Policy Gradient Algorithms", with Box ac
 * ``actorzoo/ContinuousMountainCar-v0``
 * ``actorzoo/ContinuousPendulum-v0``
 * ``actorzoo/ContinuousPuddleWorld-v0``
+* ``actorzoo/OctopusArm-v0``
 
 For recurrent policies:
 
 * ``actorzoo/MaskedCartPole-v0``: CartPole-v1 without its velocities
 
-Episodes of the papers' environments end by truncation after 5000 steps, as in their experiments; the bandit's have one
-step. The classes themselves are imported at first use.
+Episodes of the papers' environments end by truncation after 5000 steps, as in their experiments, those of the octopus
+arm after 300; the bandit's have one step. The classes themselves are imported at first use.
 """
 
 from typing import Any, NamedTuple
@@ -45,6 +46,7 @@ _ENTRIES = {
     "actorzoo/MaskedCartPole-v0": _Entry(
         "agents.environments.masked_cart_pole:MaskedCartPole", 500, reward_threshold=475.0
     ),
+    "actorzoo/OctopusArm-v0": _Entry("agents.environments.octopus_arm:OctopusArm", 300),
     **{
         f"actorzoo/ContinuousBandit{n_dims}-v0": _Entry(
             "agents.environments.bandit:ContinuousBandit", None, {"n_dims": n_dims}

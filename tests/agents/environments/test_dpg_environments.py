@@ -24,7 +24,7 @@ def box(*entries):
 
 @pytest.mark.parametrize("env_id", [*BANDITS, *CONTROL])
 # A bandit's action space is as the checkers like it only for problems whose scale they know.
-@pytest.mark.filterwarnings("error", "ignore:.*normalize the action space:UserWarning", "ignore:.*symmetric and norm")
+@pytest.mark.filterwarnings("error", "ignore:.*symmetric and norm")
 def test_both_environment_checkers_are_content(env_id):
     gymnasium_check(gym.make(env_id).unwrapped, skip_render_check=True)
     sb3_check(gym.make(env_id), skip_render_check=True)
