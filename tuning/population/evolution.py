@@ -162,9 +162,13 @@ def mutate(space: SearchSpace, values: Mapping[str, Any], probability: float, rn
         changed = draw(dimension, rng)
     else:
         changed = perturb(dimension, values[chosen], FACTORS[int(rng.integers(2))])
-    mutated = {**values, chosen: changed}
-    settled: dict[str, Any] = {}
-    for name, dimension in space.dimensions.items():  # what depended on the old value goes, what the new one asks for comes
-        if space.exists(dimension, settled):
-            settled[name] = mutated[name] if name in mutated else draw(dimension, rng)
-    return settled
+    return settled(space, {**values, chosen: changed}, rng)
+
+
+def settled(space: SearchSpace, values: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """Values of the dimensions that exist with them: what does not exist goes, what is missing is drawn."""
+    found: dict[str, Any] = {}
+    for name, dimension in space.dimensions.items():
+        if space.exists(dimension, found):
+            found[name] = values[name] if name in values else draw(dimension, rng)
+    return found
