@@ -40,13 +40,15 @@ def retrain(winner: Path, seeds: Sequence[int], runs_dir: Path) -> list[float]:
 
 def text(tuned: Tuned, again: Sequence[float], new: Sequence[float]) -> str:
     """The page."""
-    winner = tuned.race["candidate"].iloc[0] if tuned.verdict.n_winner == 0 else tuned.test["candidate"].iloc[0]
+    winner = tuned.test["candidate"].iloc[0]
     tested = tuned.test_runs[tuned.test_runs["candidate"] == winner].set_index("seed")["score"]
     first = [float(value) for value in tested]
     low, high = statistics.prediction_interval(first, len(new))
     mean = float(statistics.mean(new))
     states = pd.Series([trial.state.name.lower() for trial in tuned.study.trials]).value_counts()
-    rows = pd.DataFrame({"test seed": tested.index, "score in the test": first, "trained again": list(again)})
+    rows = pd.DataFrame(
+        {"test seed": tested.index.astype(str), "score in the test": first, "trained again": list(again)}
+    )
     shown = ["candidate", "objective", "n", "failures", "mean", "std", "iqm", "iqm_low", "iqm_high", "auc"]
     counts = ", ".join(f"{n} {state}" for state, n in states.items())
     same = "identical" if first == list(again) else "NOT identical"

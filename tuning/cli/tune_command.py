@@ -226,12 +226,13 @@ def _shown(jobs: int, progress: bool) -> dict[str, Any]:
     import optuna
 
     from tuning import compare
+    from tuning.study.trial_lines import TrialLines
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if not progress:
         return {"n_jobs": jobs}
     display = compare.Bars if sys.stderr.isatty() else compare.Lines
-    return {"n_jobs": jobs, "display": display}
+    return {"n_jobs": jobs, "display": display, "watcher": TrialLines()}
 
 
 _SHOWN: Sequence[str] = ("candidate", "objective", "n", "failures", "mean", "std", "iqm", "iqm_low", "iqm_high", "auc")

@@ -1,13 +1,14 @@
 """What a trial remembers besides its parameters: the names of its user attributes."""
 
-CONFIG = "config"  # the run's configuration as data, with the seed of its first run
-HYPERPARAMS = "hyperparams"  # the constructor's arguments as data, as a configuration holds them
+CONFIG = "config"  # the resolved configuration as data, with the seed of its first run; for tuning.train(config=...)
 CONSTRUCTOR = "constructor"  # the Python call that makes the model, ready to be pasted
-SEEDS = "seeds"  # of its training runs
-SCORES = "scores"  # by metric: one score a seed that was trained to its end
-NUM_TIMESTEPS = "num_timesteps"  # environment steps, over all its seeds
-TRAIN_SECONDS = "train_seconds"  # of training alone, over all its seeds
-EVALUATIONS = "evaluations"  # one a seed: steps and mean returns
+# What was done, however the trial ended. One attribute: each is written to the disk by itself, for milliseconds.
+RESULT = "result"
+SEEDS = "seeds"  # in it: of the training runs that were begun
+SCORES = "scores"  # in it: by metric, one score a seed; only of a complete trial
+NUM_TIMESTEPS = "num_timesteps"  # in it: environment steps, over all seeds
+TRAIN_SECONDS = "train_seconds"  # in it: of training alone, over all seeds
+EVALUATIONS = "evaluations"  # in it: one a seed, steps and mean returns
 ERROR = "error"  # why it failed, in one line
 TRACEBACK = "traceback"
 DEFAULT = "default"  # true: this is the default, as near as the search space allows

@@ -6,7 +6,7 @@ from datetime import datetime
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from tuning.study.attributes import NUM_TIMESTEPS
+from tuning.study.attributes import NUM_TIMESTEPS, RESULT
 from tuning.study.config import StudyConfig
 from tuning.study.lost_trials import is_lost
 
@@ -46,7 +46,7 @@ def ended_trials(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
 
 def total_steps(trials: Iterable[FrozenTrial]) -> int:
     """Environment steps of all trials that have ended, the lost ones' as far as they are known."""
-    return sum(int(trial.user_attrs.get(NUM_TIMESTEPS, 0)) for trial in trials)
+    return sum(int(trial.user_attrs.get(RESULT, {}).get(NUM_TIMESTEPS, 0)) for trial in trials)
 
 
 def busy_seconds(trials: Iterable[FrozenTrial]) -> float:

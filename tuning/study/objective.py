@@ -90,23 +90,23 @@ class Objective:
                 run = config.model_copy(update={"seed": seed})
                 train_for_trial(run, trainings[-1], _Reports(trial, self.config, index))
                 self._report_seed(trial, trainings, index)
+            scores = self._scores(trainings)
         except optuna.TrialPruned:
+            self._note(trial, trainings)
             raise
         except Exception as error:
+            self._note(trial, trainings)
             trial.set_user_attr(attributes.ERROR, one_line(error))
             trial.set_user_attr(attributes.TRACEBACK, "".join(traceback.format_exception(error)))
             raise
-        finally:
-            self._note(trial, trainings)
-        return self._values(trial, trainings)
+        self._note(trial, trainings, **{attributes.SCORES: scores})
+        return self._values(trial, trainings, scores)
 
     def _resolve(self, trial: optuna.Trial) -> RunConfig:
         """The trial's configuration; noted before anything can go wrong with it."""
         config = resolve(config=self.config.base.to_data(), hyperparams=self.space.sample(trial), seed=self.seeds[0])
         trial.set_user_attr(attributes.CONFIG, config.to_data())
-        trial.set_user_attr(attributes.HYPERPARAMS, config.hyperparams)
         trial.set_user_attr(attributes.CONSTRUCTOR, constructor_call(config))
-        trial.set_user_attr(attributes.SEEDS, self.seeds)
         return config
 
     def _scoring(self) -> Scoring:
@@ -123,19 +123,25 @@ class Objective:
         if index + 1 < len(self.seeds) and trial.should_prune():
             raise optuna.TrialPruned(f"after {index + 1} of {len(self.seeds)} seeds")
 
-    def _note(self, trial: optuna.Trial, trainings: Sequence[Training]) -> None:
+    def _note(self, trial: optuna.Trial, trainings: Sequence[Training], **scores: Any) -> None:
         """What was done, however the trial ends."""
-        trial.set_user_attr(attributes.NUM_TIMESTEPS, sum(training.num_timesteps for training in trainings))
-        trial.set_user_attr(attributes.TRAIN_SECONDS, sum(training.train_seconds for training in trainings))
-        curves = [[list(one.evaluations.steps), one.evaluations.means] for one in trainings]
-        trial.set_user_attr(attributes.EVALUATIONS, curves)
+        about = {
+            attributes.SEEDS: self.seeds[: len(trainings)],
+            attributes.NUM_TIMESTEPS: sum(training.num_timesteps for training in trainings),
+            attributes.TRAIN_SECONDS: sum(training.train_seconds for training in trainings),
+            attributes.EVALUATIONS: [[list(one.evaluations.steps), one.evaluations.means] for one in trainings],
+        }
+        trial.set_user_attr(attributes.RESULT, about | scores)
 
-    def _values(self, trial: optuna.Trial, trainings: Sequence[Training]) -> float | list[float]:
-        scores = {
+    def _scores(self, trainings: Sequence[Training]) -> dict[str, list[float]]:
+        return {
             metric.value: [score(metric, one.evaluations, self._scoring()) for one in trainings]
             for metric in self.config.objectives
         }
-        trial.set_user_attr(attributes.SCORES, scores)
+
+    def _values(
+        self, trial: optuna.Trial, trainings: Sequence[Training], scores: Mapping[str, Sequence[float]]
+    ) -> float | list[float]:
         if self.config.max_train_seconds is not None:
             longest = max(training.train_seconds for training in trainings)
             trial.set_constraint(attributes.TIME_CONSTRAINT, longest - self.config.max_train_seconds)

@@ -38,11 +38,14 @@ def _argument(name: str, data: Any) -> str:
 
 def _policy_argument(key: str, value: Any) -> str:
     if key == "activation_fn":
-        return f"torch.nn.{ACTIVATIONS[value].__name__}"
+        return _full_name(ACTIVATIONS[value])
     if key == "optimizer_class":
         return _full_name(OPTIMIZERS[value])
     return repr(value)
 
 
 def _full_name(cls: type) -> str:
+    for package in ("torch.nn", "torch.optim"):  # what lies in private modules or is not an attribute by its module
+        if cls.__module__.startswith(f"{package}."):
+            return f"{package}.{cls.__qualname__}"
     return f"{cls.__module__}.{cls.__qualname__}"

@@ -25,7 +25,6 @@ from pathlib import Path
 import optuna
 import sqlalchemy
 from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage, get_storage
-from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
@@ -33,6 +32,7 @@ from sqlalchemy.pool import NullPool
 
 from agents.errors import MissingExtraError
 from tuning.errors import UsageError
+from tuning.study.journal import DurableJournal
 
 JOURNAL = "journal:"
 GRPC = "grpc://"
@@ -75,7 +75,7 @@ def open_storage(
     text = os.fspath(url)
     if (path := journal_path(text)) is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalLock(path)))
+        return JournalStorage(DurableJournal(str(path), JournalLock(path)))
     if text.startswith(GRPC):
         return _proxy(text)
     return _database(database_url(text), n_jobs, heartbeat_seconds)

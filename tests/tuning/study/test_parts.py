@@ -74,6 +74,8 @@ def test_no_seed_serves_two_stages(seed, n):
     everything = [one for seeds in stages for one in seeds]
     assert len(set(everything)) == 3 * n
     assert all(0 <= one < 2**31 for one in everything)
+    # disjoint by construction, not by luck
+    assert all(one % 3 == stage for stage, seeds in zip(Stage, stages, strict=True) for one in seeds)
     assert stage_seeds(seed, Stage.TEST, n + 1)[:n] == stages[Stage.TEST]
 
 
@@ -85,7 +87,9 @@ def make_study(trials):
 
 
 def ended(value=None, state=TrialState.COMPLETE, steps=10, **about):
-    return create_trial(state=state, value=value, user_attrs={attributes.NUM_TIMESTEPS: steps} | about)
+    return create_trial(
+        state=state, value=value, user_attrs={attributes.RESULT: {attributes.NUM_TIMESTEPS: steps}} | about
+    )
 
 
 def test_lost_trials_do_not_count_and_failed_ones_do(plan):

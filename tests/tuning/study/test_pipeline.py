@@ -37,7 +37,7 @@ def test_from_search_to_verdict(tmp_path, train_here):
     race, test = (stage_seeds(0, stage, 2) for stage in (Stage.RACE, Stage.TEST))
     assert set(tuned.race_runs["seed"]) == set(race)
     assert set(tuned.test_runs["seed"]) == set(test)
-    searched = {seed for trial in tuned.study.trials for seed in trial.user_attrs["seeds"]}
+    searched = {seed for trial in tuned.study.trials for seed in trial.user_attrs["result"]["seeds"]}
     assert not searched & {*race, *test}
     assert json.loads((tuned.folder / "verdict.json").read_text())["sentence"] == tuned.verdict.sentence
     # the winner's file is what train takes, and gives the test's score again
