@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tuning.config import RunConfig, resolve
     from tuning.evaluation import evaluate
+    from tuning.population.training import train_population
     from tuning.runs import RunFolder, find_runs, open_run
     from tuning.study.objective import Objective
     from tuning.study.pipeline import tune
@@ -30,6 +31,7 @@ __all__ = [
     "resolve",
     "resume",
     "train",
+    "train_population",
     "tune",
     "watch",
 ]
@@ -44,6 +46,7 @@ _MODULE_OF = {
     "resolve": "tuning.config",
     "resume": "tuning.training",
     "train": "tuning.training",
+    "train_population": "tuning.population.training",
     "tune": "tuning.study.pipeline",
     "watch": "tuning.watching",
 }

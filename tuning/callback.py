@@ -195,14 +195,15 @@ def save_replay_buffer(model: BaseAlgorithm, path: Path) -> None:
     An older one is removed where the new one is not written: it would not belong to the checkpoint.
     """
     buffer = model.replay_buffer if isinstance(model, OffPolicyAlgorithm) else None
-    if not isinstance(model, OffPolicyAlgorithm) or buffer is None or _size_in_bytes(buffer) > MAX_REPLAY_BUFFER_BYTES:
+    if not isinstance(model, OffPolicyAlgorithm) or buffer is None or size_in_bytes(buffer) > MAX_REPLAY_BUFFER_BYTES:
         path.unlink(missing_ok=True)
         return
     with whole_file(path) as temporary:
         model.save_replay_buffer(temporary)
 
 
-def _size_in_bytes(buffer: object) -> int:
+def size_in_bytes(buffer: object) -> int:
+    """What a replay buffer's arrays take when they are full."""
     arrays = [value for value in vars(buffer).values() if isinstance(value, np.ndarray)]
     for mapping in vars(buffer).values():
         if isinstance(mapping, dict):  # observations of Dict spaces

@@ -58,7 +58,7 @@ class SearchSpace:
         """
         values: dict[str, Any] = {}
         for name, dimension in self.dimensions.items():
-            if self._exists(dimension, values):
+            if self.exists(dimension, values):
                 values[name] = dimension.decode(_suggest(trial, dimension.parameter(name), dimension.distribution()))
         return values
 
@@ -72,7 +72,7 @@ class SearchSpace:
         moved: dict[str, tuple[Any, Any]] = {}
         values: dict[str, Any] = {}
         for name, dimension in self.dimensions.items():
-            if not self._exists(dimension, values):
+            if not self.exists(dimension, values):
                 continue
             value = hyperparams.get(name, dimension.default)
             parameter = dimension.encode(value)
@@ -107,7 +107,8 @@ class SearchSpace:
             for end in (0, -1)
         ]
 
-    def _exists(self, dimension: Dimension, values: Mapping[str, Any]) -> bool:
+    def exists(self, dimension: Dimension, values: Mapping[str, Any]) -> bool:
+        """Whether a dimension's conditions hold, given the values of those that it depends on."""
         return all(
             name in values and any(self.dimensions[name].is_value(values[name], one) for one in _as_list(wanted))
             for name, wanted in dimension.when.items()
