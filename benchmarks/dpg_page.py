@@ -3,7 +3,8 @@
 PAGE = """# Deterministic against stochastic policy gradients
 
 The experiments of Silver et al. (2014), sections 5.1 and 5.2, with `agents.DPG` and `agents.OffPAC`. Means over seeds
-({seeds} on the bandit) with 95 % bootstrap intervals; settings were searched with other seeds.
+({seeds} on the bandit) with 95 % bootstrap intervals. Settings were searched with other seeds, with three exceptions,
+which are said below: they were changed after runs with the final seeds had been seen.
 
 ## Continuous bandit
 

@@ -21,6 +21,7 @@ class Method(StrEnum):
 
     SEARCH = "search"
     PBT = "pbt"
+    EVOLVE = "evolve"
 
 
 def register(app: typer.Typer) -> None:
@@ -152,8 +153,22 @@ def tune(
         Path, typer.Option(help="The study lies in studies/NAME below it.", rich_help_panel=OUTPUT)
     ] = Path("runs"),
     method: Annotated[
-        Method, typer.Option(help="search, or population-based training.", rich_help_panel=OUTPUT)
+        Method,
+        typer.Option(
+            help="search; pbt: population-based training, whose members change their hyperparameters while they train; "
+            "evolve: the same with tournaments and mutations.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = Method.SEARCH,
+    population: Annotated[int, typer.Option(help="For pbt and evolve: members.", min=2, rich_help_panel=OUTPUT)] = 8,
+    interval: Annotated[
+        int | None,
+        typer.Option(
+            help="For pbt and evolve: environment steps between two selections; a 20th of the run by default.",
+            min=1,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     import_module: Annotated[
         list[str] | None,
         typer.Option(help="A module that registers environments, imported first; repeatable.", rich_help_panel=OUTPUT),
@@ -187,11 +202,49 @@ def tune(
         actorzoo tune --algo ppo --env Pendulum-v1 --hours 2 --jobs 4 --seeds-per-trial 2 --space n_epochs=int:1:30
         actorzoo tune --algo sac --env Pendulum-v1 --trials 40 --sampler gp --pruner hyperband --patience 15
     """
-    from tuning.errors import UsageError
+    if method is not Method.SEARCH:
+        from tuning.cli.population_output import tune_population
+
+        tune_population(
+            method.value,
+            algo,
+            env,
+            # what belongs to searches only, and must not be ignored
+            refused={
+                "trials": trials,
+                "hours": hours,
+                "total-steps": total_steps,
+                "patience": patience,
+                "objective": objective,
+                "threshold": threshold,
+                "sampler-option": sampler_option,
+                "pruner": pruner,
+                "pruner-option": pruner_option,
+                "n-evaluations": n_evaluations,
+                "storage": storage,
+                "max-train-seconds": max_train_seconds,
+                "dashboard": dashboard or None,
+            },
+            hyperparams=parse_pairs(hyperparams),
+            config=config,
+            space=space or (),
+            space_file=space_file,
+            n_timesteps=n_timesteps,
+            eval_episodes=eval_episodes,
+            seed=seed,
+            population_size=population,
+            interval=interval,
+            name=study_name,
+            n_jobs=jobs,
+            runs_dir=runs_dir,
+            import_modules=import_module or None,
+            device=device,
+            threads=threads,
+            progress=progress,
+        )
+        return
     from tuning.study.plan import plan_study
 
-    if method is Method.PBT:
-        raise UsageError("--method pbt is not available in this version; use --method search")
     planned = plan_study(
         algo,
         env,

@@ -20,8 +20,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from tuning.config import Count, RunConfig, Section
+from tuning.config import RunConfig
 from tuning.errors import UsageError
+from tuning.fields import Count, Section
 from tuning.files import write_yaml
 from tuning.runs import env_folder_name
 from tuning.yaml_files import read_yaml

@@ -145,7 +145,9 @@ def explore(space: SearchSpace, values: Mapping[str, Any], resample: float, rng:
     return changed
 
 
-def mutate(space: SearchSpace, values: Mapping[str, Any], probability: float, rng: np.random.Generator) -> dict[str, Any]:
+def mutate(
+    space: SearchSpace, values: Mapping[str, Any], probability: float, rng: np.random.Generator
+) -> dict[str, Any]:
     """Change one hyperparameter, or none.
 
     Args:

@@ -10,7 +10,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def train_interval(interval: Interval) -> dict[str, Any]:
     result: dict[str, Any] = {"from_step": 0, "to_step": 0, "returns": [], "train_seconds": 0.0, "error": None}
     try:
         result |= _train(interval)
-    except Exception as error:  # whatever the algorithm or the environment raises; the population goes on without it
+    except Exception as error:  # noqa: BLE001 - whatever training raises, the population goes on without the member
         result |= {"error": one_line(error), "traceback": "".join(traceback.format_exception(error))}
     write_json(result_file, result)
     return result
@@ -144,10 +144,8 @@ def _learn_until(model: BaseAlgorithm, target: int, n_timesteps: int) -> None:
     """Learn to the target as a part of `n_timesteps`: schedules see the progress of the whole run."""
     if model.num_timesteps >= target:
         return  # the last rollout went as far
-    try:
+    with suppress(_IntervalOverError):
         model.learn(n_timesteps - model.num_timesteps, callback=_Until(target), reset_num_timesteps=False)
-    except _IntervalOverError:
-        pass
 
 
 def _check_finite(model: BaseAlgorithm) -> None:

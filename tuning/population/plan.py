@@ -58,8 +58,8 @@ def plan_population(
     refused = next((one for one in _named_by_user(space) if one in fixed), None)
     if refused is not None:
         raise UsageError(
-            f"{refused} {fixed[refused]}, so it cannot change while a member trains; give one value with --hyperparams, "
-            f"or search it with --method search"
+            f"{refused} {fixed[refused]}, so it cannot change while a member trains; give one value with "
+            "--hyperparams, or search it with --method search"
         )
     defaults = _decoded(found, default_parameters(study).parameters)
     changing = _without(found, fixed, defaults)

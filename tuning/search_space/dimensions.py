@@ -26,7 +26,7 @@ import numpy as np
 import optuna
 from pydantic import BeforeValidator, Field, model_validator
 
-from tuning.config import Section
+from tuning.fields import Section
 
 Category = str | int | float | bool | None
 
