@@ -19,6 +19,7 @@ EXPECTED = {
     **dict.fromkeys(("ppo", "a2c", "trpo", "a3c"), DISCRETE + CONTINUOUS),
     **dict.fromkeys(("sac", "td3", "ddpg"), CONTINUOUS),
     "dqn": DISCRETE,
+    **{algo: ["CartPole-v1"] for algo in ("asyncqlearning", "asyncsarsa", "asyncnstepq")},
 }
 ENTRIES = [(path.stem, env) for path in sorted(zoo_folder().glob("*.yml")) for env in zoo_environments(path.stem)]
 
