@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch as th
-from torch.func import jacrev, jvp, vjp
+from torch.func import jacrev, jvp
 
 Tensors = tuple[th.Tensor, ...]
 
@@ -25,8 +25,14 @@ class Differential:
 
     def __init__(self, function: Callable[..., th.Tensor], parameters: Sequence[th.Tensor]) -> None:
         self._function = function
-        self._parameters = tuple(part.detach() for part in parameters)
-        self.value, self._pull = vjp(function, *self._parameters)
+        self._parameters = tuple(part.detach().requires_grad_() for part in parameters)
+        with th.enable_grad():
+            self._output = function(*self._parameters)
+        self.value = self._output.detach()
+        self._row: Tensors | None = None
+        if self._output.numel() == 1:
+            # One state and one output: the Jacobian is a single gradient, and all products are cheap.
+            self._row = th.autograd.grad(self._output.sum(), self._parameters)
 
     def along(self, direction: Sequence[th.Tensor]) -> th.Tensor:
         """[n, ...] derivative in a direction, grad^T w.
@@ -35,7 +41,10 @@ class Differential:
             direction: of the parameters' shapes.
         """
         tangents = tuple(part.detach() for part in direction)
-        return jvp(self._function, self._parameters, tangents)[1]
+        if self._row is not None:
+            return th.dot(_flat(self._row), _flat(tangents)).reshape(self.value.shape)
+        where = tuple(part.detach() for part in self._parameters)
+        return jvp(self._function, where, tangents)[1]
 
     def summed(self, coefficients: th.Tensor) -> Tensors:
         """Sum over states of grad c, of the parameters' shapes.
@@ -43,7 +52,13 @@ class Differential:
         Args:
             coefficients: [n, ...] like the function's value.
         """
-        return self._pull(coefficients)
+        if self._row is not None:
+            return tuple(th._foreach_mul(self._row, coefficients.detach().reshape(())))
+        return th.autograd.grad(self._output, self._parameters, coefficients.detach(), retain_graph=True)
+
+
+def _flat(tensors: Tensors) -> th.Tensor:
+    return th.cat([part.reshape(-1) for part in tensors])
 
 
 def per_sample_jacobian(function: Callable[..., th.Tensor], parameters: Sequence[th.Tensor]) -> Tensors:

@@ -44,6 +44,11 @@ class Behavior(ABC):
             means: [n, m] mu(s), in [-1, 1].
         """
 
+    def act_one(self, observation: Any, mean: list[float]) -> list[float]:
+        """The same for one environment: [m] numbers."""
+        watched = observation[None] if self.uses_observations else None
+        return self.act(watched, np.array([mean]))[0].tolist()
+
 
 class NoisyMean(Behavior):
     """mu(s) plus noise, clipped.
@@ -55,24 +60,46 @@ class NoisyMean(Behavior):
     uses_observations = False
 
     def __init__(self, noise: ActionNoise) -> None:
-        self._noise = noise
+        # A subclass may do anything in its call.
+        self._noise = _normal(noise) if type(noise) is NormalActionNoise else noise
+
+    def act_one(self, observation: Any, mean: list[float]) -> list[float]:
+        """[m] in [-1, 1], without the cost of arrays of one number."""
+        noise = np.asarray(self._noise()).ravel().tolist()
+        if len(noise) != len(mean):
+            raise self._misshapen(len(noise), (1, len(mean)))
+        noisy = [center + part for center, part in zip(mean, noise, strict=True)]
+        return [-1.0 if part < -1.0 else 1.0 if part > 1.0 else part for part in noisy]
 
     def act(self, observations: Any, means: FloatArray) -> FloatArray:
         """[n, m] in [-1, 1].
 
         Raises:
-            ValueError: the noise is of another shape or not finite.
+            ValueError: the noise is of another size.
         """
         noise = np.asarray(self._noise(), dtype=np.float64)
         if noise.size != means.size:
-            raise ValueError(
-                f"action_noise gave noise of shape {noise.shape}, but {means.shape[0]} environment(s) with "
-                f"{means.shape[1]} action entries need {means.shape}; give its mean and sigma one entry for each "
-                "action entry."
-            )
+            raise self._misshapen(noise.size, means.shape)
         actions = means + noise.reshape(means.shape)
         np.maximum(actions, -1.0, out=actions)
         return np.minimum(actions, 1.0, out=actions)
+
+    def _misshapen(self, size: int, needed: tuple[int, ...]) -> ValueError:
+        return ValueError(
+            f"action_noise gave {size} numbers, but {needed[0]} environment(s) with {needed[1]} action entries need "
+            f"{needed[0] * needed[1]}; give its mean and sigma one entry for each action entry."
+        )
+
+
+def _normal(noise: NormalActionNoise) -> Callable[[], NDArray]:
+    """The same numbers as ``noise``, from the same stream, in a third of the time."""
+    mean, deviation = np.asarray(noise._mu, dtype=np.float64), np.asarray(noise._sigma, dtype=np.float64)
+    shape, dtype = np.broadcast_shapes(mean.shape, deviation.shape), noise._dtype
+
+    def draw() -> NDArray:
+        return (mean + deviation * np.random.standard_normal(shape)).astype(dtype)  # noqa: NPY002 - SB3's stream
+
+    return draw
 
 
 class _InEnvironmentUnits(Behavior):

@@ -122,6 +122,8 @@ class DeepPolicy(BasePolicy):
             self.critic = ContinuousCritic(
                 net_arch=critic_arch, n_critics=1, share_features_extractor=False, **self._network_arguments()
             )
+        self._actor_names = [name for name, _ in self.actor.named_parameters()]
+        self._value_names = [name for name, _ in self.value.named_parameters()] if self.layout.compatible else []
         self._make_linear_weights()
         self.optimizer = self.optimizer_class(
             self._parameter_groups(),
@@ -176,7 +178,7 @@ class DeepPolicy(BasePolicy):
         Args:
             obs: [n, ...].
         """
-        names = [name for name, _ in self.actor.named_parameters()]
+        names = self._actor_names
 
         def means(*theta: th.Tensor) -> th.Tensor:
             return functional_call(self.actor, dict(zip(names, theta, strict=True)), (obs,))
@@ -185,7 +187,7 @@ class DeepPolicy(BasePolicy):
 
     def value_function(self, obs: PyTorchObs) -> Any:
         """The same for v: its parameters -> [n] values."""
-        names = [name for name, _ in self.value.named_parameters()]
+        names = self._value_names
 
         def values(*parameters: th.Tensor) -> th.Tensor:
             output = functional_call(self.value, dict(zip(names, parameters, strict=True)), (obs,))

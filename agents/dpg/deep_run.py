@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from agents.dpg.dpg import DPG
 
 
+_LIMIT = 1e25
+"""Gradients beyond this are of no task's; float32 has room for a step with them."""
+
+
 class DeepRun(BehaviorRun):
     """One call of ``learn`` with networks.
 
@@ -37,6 +41,10 @@ class DeepRun(BehaviorRun):
         self.policy = cast(DeepPolicy, model.policy)
         self.optimizer = self.policy.optimizer
         self._layout = self.policy.layout
+        # Asking a module for its parameters takes as long as a pass through a small network.
+        compatible = self._layout.compatible
+        self._theta, self._w, self._u = list(self.policy.actor.parameters()), list(self.policy.w), list(self.policy.u)
+        self._critic = list((self.policy.value if compatible else self.policy.critic).parameters())
 
     def begin(self, observations: Any) -> None:
         """Tensors of the first observations."""
@@ -79,9 +87,9 @@ class DeepRun(BehaviorRun):
     ) -> th.Tensor:
         """Negative increments of theta, w, v and u as gradients; the TD errors [n]."""
         policy, layout = self.policy, self._layout
-        actor = Differential(policy.actor_function(self._here), list(policy.actor.parameters()))
+        actor = Differential(policy.actor_function(self._here), self._theta)
         deviations = actions - actor.value
-        slopes = actor.along(list(policy.w))
+        slopes = actor.along(self._w)
         values = policy.value(self._here).squeeze(1)
         with th.set_grad_enabled(layout.gradient_td):
             # Q(s', mu(s')) is v(s') alone: the compatible features are 0 where a' is mu(s').
@@ -89,29 +97,29 @@ class DeepRun(BehaviorRun):
         errors = rewards + discounts * next_values - ((slopes * deviations).sum(dim=1) + values)
         delta = errors.detach()
         if self.model.natural_gradient:
-            _set(policy.actor.parameters(), (-len(delta) * part.detach() for part in policy.w))
+            _set(self._theta, (-len(delta) * part.detach() for part in self._w))
         else:
-            _set(policy.actor.parameters(), actor.summed(-slopes))
-        _set(policy.w, actor.summed(-delta.unsqueeze(1) * deviations))
+            _set(self._theta, actor.summed(-slopes))
+        _set(self._w, actor.summed(-delta.unsqueeze(1) * deviations))
         loss = -(delta * values).sum()
         if layout.gradient_td:
             expected = self._secondary_gradients(actor, deviations, delta)
             loss = loss + (discounts * expected * next_values).sum()
-        _set(policy.value.parameters(), th.autograd.grad(loss, list(policy.value.parameters())))
+        _set(self._critic, th.autograd.grad(loss, self._critic))
         return delta
 
     def _secondary_gradients(self, actor: Differential, deviations: th.Tensor, delta: th.Tensor) -> th.Tensor:
         """Negative increment of u; phi.u [n]."""
         policy = self.policy
-        n_actor = len(policy.w)
-        expected = (actor.along(list(policy.u)[:n_actor]) * deviations).sum(dim=1)
+        n_actor = len(self._w)
+        expected = (actor.along(self._u[:n_actor]) * deviations).sum(dim=1)
         if not self._layout.full_gq:
-            _set(policy.u, actor.summed(-(delta - expected).unsqueeze(1) * deviations))
+            _set(self._u, actor.summed(-(delta - expected).unsqueeze(1) * deviations))
             return expected
-        state = Differential(policy.value_function(self._here), list(policy.value.parameters()))
-        expected = expected + state.along(list(policy.u)[n_actor:])
+        state = Differential(policy.value_function(self._here), self._critic)
+        expected = expected + state.along(self._u[n_actor:])
         residual = delta - expected
-        _set(policy.u, (*actor.summed(-residual.unsqueeze(1) * deviations), *state.summed(-residual)))
+        _set(self._u, (*actor.summed(-residual.unsqueeze(1) * deviations), *state.summed(-residual)))
         return expected
 
     def _network_gradients(
@@ -124,8 +132,9 @@ class DeepRun(BehaviorRun):
     ) -> th.Tensor:
         """Negative increments of theta and of a critic that is a network; the TD errors [n]."""
         policy, here = self.policy, self._here
-        critic, actor = list(policy.critic.parameters()), list(policy.actor.parameters())
-        values = policy.critic.q1_forward(here, actions).squeeze(1)
+        critic, actor = self._critic, self._theta
+        # Not q1_forward: that passes no gradient into the features extractor.
+        values = policy.critic(here, actions)[0].squeeze(1)
         with th.no_grad():
             chosen = policy.actor(following) if next_actions is None else next_actions
             next_values = policy.critic.q1_forward(following, chosen).squeeze(1)
@@ -138,17 +147,27 @@ class DeepRun(BehaviorRun):
     def _step(self, delta: th.Tensor, rewards: NDArray) -> None:
         """Apply the gradients, each part with its own step size."""
         model = self.model
-        if not bool(th.isfinite(delta).all()):
+        groups = self.optimizer.param_groups
+        gradients = [parameter.grad for group in groups for parameter in group["params"]]
+        norm = float(th.nn.utils.get_total_norm([*gradients, delta], foreach=True))
+        # Written so that NaN fails as well.
+        if not norm < _LIMIT:
             if not np.isfinite(rewards).all():
                 raise ValueError(f"The environment gave the rewards {rewards}, but they must be finite; mend it.")
             raise TrainingDivergedError(
-                f"The TD error at step {model.num_timesteps} is not finite and was not learned from: "
+                f"The gradient at step {model.num_timesteps} has the norm {norm:.1e} and was not applied: "
                 f"{self._largest()} is too large; lower it, for example by a factor of 10, or normalize rewards and "
                 "observations."
             )
-        for group, rate in zip(self.optimizer.param_groups, self.policy.present(model.learning_rates()), strict=True):
+        for group, rate in zip(groups, self.policy.present(model.learning_rates()), strict=True):
             group["lr"] = rate
         self.optimizer.step()
+
+    def _not_a_number(self) -> Exception:
+        return ValueError(
+            f"mu(s) is NaN at step {self.model.num_timesteps}, although the weights are finite: the observation holds "
+            "NaN or infinity; mend the environment, or normalize observations."
+        )
 
     def _largest(self) -> str:
         """The step size of the part with the largest weights."""

@@ -135,7 +135,7 @@ class LinearLearner(ABC):
             correction = self._general_correction(x, outputs, action, reward, discount, next_x, next_action, sizes)
         # Written so that NaN fails as well.
         if not (-LIMIT < correction.delta < LIMIT and -LIMIT < sum(outputs) < LIMIT):
-            raise self._divergence(reward, outputs)
+            raise self.divergence(reward, outputs)
         return correction
 
     def _compatible_correction(
@@ -195,8 +195,13 @@ class LinearLearner(ABC):
     def _polynomial_value(self, outputs: Sequence[float], features: Sequence[float]) -> float:
         return compatible_value(outputs[self._value], outputs[self._critic], features)
 
-    def _divergence(self, reward: float, outputs: Sequence[float]) -> TrainingDivergedError | ValueError:
-        """The error that says what went wrong."""
+    def divergence(self, reward: float, outputs: Sequence[float]) -> TrainingDivergedError | ValueError:
+        """The error that says what went wrong.
+
+        Args:
+            reward: r.
+            outputs: what ``predict`` gave.
+        """
         self.flush()
         table, layout = self.table, self.layout
         largest = {

@@ -42,7 +42,6 @@ class BehaviorRun(OnlineRun):
         self._low = space.low.astype(np.float64).ravel()
         self._half_width = 0.5 * (space.high.astype(np.float64).ravel() - self._low)
         self._constant = model.constant_step_sizes
-        self._observation: NDArray | None = None  # where one environment is driven directly
 
     @abstractmethod
     def _means(self, observations: Any) -> FloatArray:
@@ -57,28 +56,25 @@ class BehaviorRun(OnlineRun):
         chosen, self.model.chosen_actions = self.model.chosen_actions, None
         if chosen is not None and not np.isnan(chosen).any():
             return chosen
-        watched = self._watched() if self._behavior.uses_observations else None
+        watched = self.model.raw_observations() if self._behavior.uses_observations else None
         drawn = self._behavior.act(watched, self._means_here())
         return drawn if chosen is None else np.where(np.isnan(chosen), drawn, chosen)
 
-    def _watched(self) -> Any:
-        """[n, ...] the observations here as the environment gave them."""
-        return self.model.raw_observations() if self._observation is None else self._observation[None]
-
     def _executable(self, scaled: FloatArray) -> NDArray:
         """[n, ...] in environment units."""
+        if np.isnan(scaled).any():
+            raise self._not_a_number()
         return (self._low + self._half_width * (scaled + 1.0)).reshape(self._shape).astype(self._dtype)
+
+    @abstractmethod
+    def _not_a_number(self) -> Exception:
+        """The error where mu(s) is NaN."""
 
     def decide(self) -> tuple[NDArray, NDArray]:
         """Let the behavior policy act."""
         self._scaled = self._act()
         executable = self._executable(self._scaled)
         return executable, executable
-
-    def decide_one(self) -> Any:
-        """The same for one environment."""
-        self._scaled = self._act()
-        return self._executable(self._scaled)[0]
 
     def before_callback(self) -> dict[str, Any]:
         """DDPG's name for the actions in [-1, 1]."""
@@ -118,6 +114,8 @@ class LinearRun(BehaviorRun):
         self.learner = learner
         self.gamma = model.gamma
         self._sizes = self._step_sizes()
+        self._scale = self._low.tolist(), self._half_width.tolist()
+        self._space_shape = cast(spaces.Box, model.action_space).shape
 
     def before_callback(self) -> dict[str, Any]:
         """Bring the policy's weights up to date as well."""
@@ -127,6 +125,9 @@ class LinearRun(BehaviorRun):
     def begin(self, observations: Any) -> None:
         """Features of the first observations."""
         self._features = [self.features(observation) for observation in observations]
+
+    def _not_a_number(self) -> Exception:
+        return self.learner.divergence(0.0, [part for row in self._outputs for part in row])
 
     def _means(self, observations: Any) -> FloatArray:
         learner = self.learner
@@ -169,7 +170,20 @@ class LinearRun(BehaviorRun):
     def begin_one(self, observation: NDArray) -> None:
         """Features of the first observation."""
         self._observation = observation
-        self.begin([observation])
+        self._x = self.features(observation)
+
+    def decide_one(self) -> Any:
+        """Let the behavior policy act; numbers of one action are cheaper in a list than in an array."""
+        self._output = self.learner.predict(self._x)
+        chosen, self.model.chosen_actions = self.model.chosen_actions, None
+        if chosen is None or np.isnan(chosen).any():
+            self._action = self._behavior.act_one(self._observation, self.learner.mean(self._output))
+        else:
+            self._action = chosen[0].tolist()
+        if any(part != part for part in self._action):
+            raise self.learner.divergence(0.0, self._output)
+        units = [low + half * (part + 1.0) for low, half, part in zip(*self._scale, self._action, strict=True)]
+        return np.array(units, dtype=self._dtype).reshape(self._space_shape)
 
     def learn_one(self, observation: NDArray, reward: float, terminated: bool) -> None:
         """One update."""
@@ -178,21 +192,14 @@ class LinearRun(BehaviorRun):
         next_x = self.features(observation)
         next_action = None
         if self._sarsa:
-            next_action = self._choose_next(observation[None], np.array([False]))[0].tolist()
-        correction = learner.evaluate(
-            self._features[0],
-            self._outputs[0],
-            self._scaled[0].tolist(),
-            reward,
-            0.0 if terminated else self.gamma,
-            next_x,
-            next_action,
-            sizes,
-        )
+            next_action = self._behavior.act_one(observation, learner.mean(learner.predict(next_x)))
+            self.model.chosen_actions = np.array([next_action])
+        discount = 0.0 if terminated else self.gamma
+        correction = learner.evaluate(self._x, self._output, self._action, reward, discount, next_x, next_action, sizes)
         if learner.natural_gradient:
             learner.advance_actor(sizes.actor)
         learner.apply(correction)
-        self._observation, self._features = observation, [next_x]
+        self._observation, self._x = observation, next_x
 
     def _step_sizes(self) -> StepSizes:
         """The step sizes of now, each divided by the number of active features where the policy asks for it."""

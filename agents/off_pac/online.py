@@ -57,6 +57,10 @@ class LinearRun(OnlineRun):
         actions, executed, self._ratios, self._scores = self._actor.decide(watched, self._outputs, model.generator)
         return actions, executed
 
+    def before_callback(self) -> dict[str, Any]:
+        """Importance ratios and scores of the step."""
+        return {"ratios": self._ratios, "scores": self._scores}
+
     def learn(self, new_obs: Any, rewards: NDArray, dones: NDArray, infos: list[dict[str, Any]]) -> None:
         """One update for each environment."""
         learner, features = self.learner, self._features
