@@ -94,6 +94,7 @@ def perturb(dimension: Dimension, value: Any, factor: float) -> Any:
         if not isinstance(dimension, PowerOfTwo):
             moved = (max if way > 0 else min)(moved, round(parameter * factor))
     else:
+        assert isinstance(distribution, optuna.distributions.FloatDistribution)
         moved = parameter * factor
     inside = min(max(moved, distribution.low), distribution.high)
     # once more through the dimension, which knows its steps

@@ -79,8 +79,8 @@ def train_population(
         progress: show a bar on a terminal, a line now and then elsewhere.
         **settings: method ("pbt", "evolve"), population_size (8), interval (environment steps; a 20th of the run),
             space and space_file (as for `tuning.tune`), hyperparams, config, n_timesteps (of each member),
-            eval_episodes, seed, name (derived from the settings); truncation (0.2), resample (0.25: Jaderberg et al. 2017); tournament_size
-            (2), elitism (True), mutation (0.5); other keys of `tuning.config.RunConfig`.
+            eval_episodes, seed, name (derived from the settings); truncation (0.2), resample (0.25: Jaderberg et al.
+            2017); tournament_size (2), elitism (True), mutation (0.5); other keys of `tuning.config.RunConfig`.
 
     Returns:
         Tables, schedule, and the winner's model.
