@@ -22,7 +22,7 @@ from tuning.study.worker import INTERRUPTED_CODE, STOPPED, Callback, Objective, 
 POLL_SECONDS = 0.05
 LOOK_SECONDS = 1.0  # between looks at the storage
 GRACE_SECONDS = 10.0  # for workers that are told to stop
-MAX_DEATHS_IN_A_ROW = 5  # workers that die without any trial having finished in between
+MAX_DEATHS_IN_A_ROW = 5  # times the number of workers: deaths without any trial having finished in between
 ONE_THREAD = dict.fromkeys(THREAD_VARIABLES, "1")
 
 
@@ -194,7 +194,7 @@ class Crew:
         for index, process in ended:
             del self._running[index]
             code = _end(process)
-            if code in (STOPPED, INTERRUPTED_CODE):
+            if code == STOPPED:
                 self._stopped = True
             elif code != 0:
                 self._died(index, code)
@@ -204,7 +204,7 @@ class Crew:
         cause = _cause(code, self._logs / f"worker-{index}.txt")
         self._watcher.died(index, cause)
         self._deaths_in_a_row += 1
-        if self._deaths_in_a_row >= MAX_DEATHS_IN_A_ROW:
+        if self._deaths_in_a_row >= MAX_DEATHS_IN_A_ROW * self._address.n_jobs:
             raise TrainingFailed(
                 f"{self._deaths_in_a_row} workers in a row died and no trial finished; the last one: {cause} "
                 f"(what they printed is in {self._logs}); the same command continues the study"
@@ -229,5 +229,7 @@ def _end(process: subprocess.Popen[bytes]) -> int:
 def _cause(code: int, log: Path) -> str:
     if code < 0:
         return f"killed by {signal.Signals(-code).name}" + (" (out of memory?)" if code == -signal.SIGKILL else "")
+    if code == INTERRUPTED_CODE:
+        return "interrupted by a SIGINT that was meant for it alone"
     lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     return lines[-1].strip() if lines else f"exit code {code}"

@@ -49,7 +49,8 @@ def postgres() -> Iterator[str]:
         **rights,
     )
     port = _free_port()
-    settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": folder, "fsync": "off"}
+    settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": folder}
+    settings |= dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes"), "off")
     options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
@@ -65,12 +66,8 @@ def postgres() -> Iterator[str]:
             subprocess.run(["sleep", "0.1"], check=True)
         yield f"postgresql://zoo:secret@127.0.0.1:{port}"
     finally:
-        server.send_signal(signal.SIGINT)  # "fast": SIGTERM would wait for clients that are still connected
-        try:
-            server.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            server.send_signal(signal.SIGQUIT)
-            server.wait()
+        server.send_signal(signal.SIGQUIT)  # at once: SIGTERM waits for clients, SIGINT writes what is thrown away
+        server.wait()
         shutil.rmtree(folder)
 
 
