@@ -7,7 +7,6 @@ put right by the next call.
 """
 
 import warnings
-from collections.abc import Iterable
 from typing import Any
 
 import optuna
@@ -45,15 +44,17 @@ def recover(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         optuna.storages.fail_stale_trials(study)  # does nothing where there are no heartbeats
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    if not any(_has_died(trial, mine_ended) for trial in running) and not _to_repeat(study, max_retries):
+        return []  # as nearly always: nobody is held up, and a database is not asked for its lock
     with exclusive(url, study.study_name):
         lost = [
             trial.number
             for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-            if _fail_if_dead(trial, storage, mine_ended)
+            if _has_died(trial, mine_ended) and _fail(trial, storage)
         ]
-        for trial in _without_successor(study.get_trials(deepcopy=False)):
-            if deaths(trial) <= max_retries:
-                study.add_trial(_successor(trial))
+        for trial in _to_repeat(study, max_retries):
+            study.add_trial(_successor(trial))
     return lost
 
 
@@ -74,10 +75,13 @@ def reason(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get(LOST, "its worker did not report any more"))
 
 
-def _fail_if_dead(trial: FrozenTrial, storage: BaseStorage, mine_ended: bool) -> bool:
+def _has_died(trial: FrozenTrial, mine_ended: bool) -> bool:
     process: dict[str, Any] | None = trial.user_attrs.get(PROCESS)
-    if process is None or not (is_dead(process) or (mine_ended and _is_mine(process))):
-        return False
+    return process is not None and bool(is_dead(process) or (mine_ended and _is_mine(process)))
+
+
+def _fail(trial: FrozenTrial, storage: BaseStorage) -> bool:
+    process = trial.user_attrs[PROCESS]
     try:
         if LOST not in trial.user_attrs:
             cause = f"process {process['pid']} on {process['host']} ended without finishing it"
@@ -91,10 +95,12 @@ def _is_mine(process: dict[str, Any]) -> bool:
     return process == this_process()
 
 
-def _without_successor(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    trials = list(trials)
+def _to_repeat(study: optuna.Study, max_retries: int) -> list[FrozenTrial]:
+    """Lost trials without a successor whose slot is not given up."""
+    trials = study.get_trials(deepcopy=False)
     replaced = {number for trial in trials for number in history(trial)}
-    return [trial for trial in trials if is_lost(trial) and trial.number not in replaced]
+    lost = [trial for trial in trials if is_lost(trial) and trial.number not in replaced]
+    return [trial for trial in lost if deaths(trial) <= max_retries]
 
 
 def _successor(trial: FrozenTrial) -> FrozenTrial:
