@@ -44,9 +44,7 @@ class Reference:
     eval_freq: int
 
 
-# LunarLander's is the return of a controlled, imperfect landing: its threshold of 200 is a matter of fine tuning that
-# the value methods need many times longer for, which would measure the settings more than the workers.
-REFERENCES = {"CartPole-v1": Reference(475.0, 5_000), "LunarLander-v3": Reference(100.0, 20_000)}
+REFERENCES = {"CartPole-v1": Reference(475.0, 5_000)}
 Key = tuple[str, str, int, int]  # environment, algorithm, workers, seed
 
 
