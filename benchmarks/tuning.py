@@ -78,7 +78,7 @@ def main() -> None:
     """Measure and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=24)
-    parser.add_argument("--n-timesteps", type=int, default=10_000, help="of each trial")
+    parser.add_argument("--n-timesteps", type=int, default=30_000, help="of each trial")
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)

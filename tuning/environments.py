@@ -199,8 +199,10 @@ def _register_atari() -> bool:
 
 
 def _make_one(env_id: str, env_kwargs: dict[str, Any], render_mode: str | None) -> gym.Env[Any, Any]:
+    # an environment without pictures need not know the argument
+    rendering: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
     try:
-        return gym.make(env_id, render_mode=render_mode, **env_kwargs)
+        return gym.make(env_id, **rendering, **env_kwargs)
     except gym.error.DependencyNotInstalled as error:
         entry_point = str(gym.spec(env_id).entry_point)
         for folder, (extra, package) in _EXTRAS.items():
