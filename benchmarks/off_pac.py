@@ -2,6 +2,7 @@
 
     python -m benchmarks.off_pac --seeds 30 --output off_pac.csv        the comparison
     python -m benchmarks.off_pac --speed                                updates a second at several table sizes
+    python -m benchmarks.off_pac --deep-speed                           steps a second beside SB3's DQN
 
 Every run learns from a fixed number of uniform behavior episodes; then its target policy is evaluated without learning.
 The table shows the mean over seeds of the evaluation return with a 95 % bootstrap interval. Runs that are in the output
@@ -21,7 +22,9 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch as th
 from numpy.typing import NDArray
+from stable_baselines3 import DQN
 from stable_baselines3.common.callbacks import StopTrainingOnMaxEpisodes
 
 import agents.environments  # noqa: F401  (registers the environments)
@@ -183,6 +186,38 @@ def speed(steps: int = 100_000) -> None:
         print(f"| {n_tilings} | {n_tiles} | {n_features} | {trace_decay} | {rate:,.0f} |")
 
 
+def deep_speed(steps: int = 12_000, rounds: int = 3) -> None:
+    """Steps a second of processor time on CartPole beside DQN: same network, batch, buffer and updates, one thread.
+
+    The rounds alternate between the systems, so that a change of the machine's pace meets all of them.
+    """
+    equal: dict[str, Any] = {"batch_size": 32, "train_freq": 4, "gradient_steps": 1, "learning_starts": 100}
+    equal |= {"buffer_size": 50_000, "target_update_interval": 1000, "seed": 0, "device": "cpu"}
+    systems: dict[str, Callable[[], Any]] = {
+        "DQN": lambda: DQN("MlpPolicy", "CartPole-v1", **equal),
+        "OffPAC, uniform behavior": lambda: OffPAC("MlpPolicy", "CartPole-v1", **equal),
+        "OffPAC, 10 % uniform": lambda: OffPAC("MlpPolicy", "CartPole-v1", behavior_policy=0.1, **equal),
+        "OffPAC, V-trace": lambda: OffPAC("MlpPolicy", "CartPole-v1", critic="vtrace", **equal),
+    }
+    threads = th.get_num_threads()
+    th.set_num_threads(1)
+    rates: dict[str, list[float]] = {name: [] for name in systems}
+    try:
+        for _ in range(rounds):
+            for name, make in systems.items():
+                model = make()
+                model.learn(1000, log_interval=None)
+                started = time.process_time()
+                model.learn(steps, log_interval=None, reset_num_timesteps=False)
+                rates[name].append(steps / (time.process_time() - started))
+    finally:
+        th.set_num_threads(threads)
+    print("| system | steps/s (median, range) |")
+    print("|---|---|")
+    for name, found in rates.items():
+        print(f"| {name} | {np.median(found):,.0f} ({min(found):,.0f} to {max(found):,.0f}) |")
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -192,9 +227,10 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--output", type=Path, default=Path("off_pac.csv"))
     parser.add_argument("--speed", action="store_true", help="measure speed instead")
+    parser.add_argument("--deep-speed", action="store_true", help="measure the deep agent's speed beside DQN's instead")
     given = parser.parse_args()
-    if given.speed:
-        speed()
+    if given.speed or given.deep_speed:
+        speed() if given.speed else deep_speed()
         return
     compare(given.seeds, given.task or sorted(TASKS), given.method or list(METHODS), given.jobs, given.output)
 

@@ -2,7 +2,8 @@
 
 Sutton and Barto (2018), section 9.5.4. Tiling i is displaced by i / n_tilings of a tile in the first dimension and by
 an odd multiple of that in the others. The displacements are even on purpose: with independent random offsets Off-PAC on
-mountain car needs 144 to 161 steps where even ones reach 108 to 114.
+mountain car needs 144 to 161 steps where even ones reach 108 to 114. They are upwards on purpose, too: displaced
+downwards, the last tiles are up to twice as wide, where mountain car has its goal, and one seed in ten needs 140 steps.
 
 How it is fast: along one dimension the displacements cut every tile into ``n_tilings`` equal slices, and all
 observations of one slice share their tiles. So each dimension has a table from slice to its share of the indices, and a
@@ -26,8 +27,8 @@ from agents.common.features.bounds import box_dimension, finite_bounds
 class TileCoding(FeatureMap):
     """Indices of the active tiles of a Box observation, plus a bias feature that is always active.
 
-    A tile spans (high - low) / n_tiles. Tilings reach exactly from ``low`` to ``high``: what a displaced tiling leaves
-    over at the upper edge belongs to its last tile, so the table has n_tilings * n_tiles^d tiles and the bias.
+    A tile spans (high - low) / n_tiles. Tilings are displaced upwards: what a displaced tiling leaves over at the lower
+    edge belongs to its first tile, so the table has n_tilings * n_tiles^d tiles and the bias.
 
     Args:
         observation_space: a Box; its entries are tiled jointly.
@@ -75,7 +76,7 @@ class TileCoding(FeatureMap):
     def _table(self, entry: int, bias: bool) -> NDArray[np.intp]:
         """[n_slices, n_active]: what each slice of one dimension adds to the active indices."""
         slices = np.arange(self._slices[entry])[:, None]
-        tiles = np.minimum((slices + self.displacements[:, entry]) // self.n_tilings, self.n_tiles[entry] - 1)
+        tiles = np.maximum((slices - self.displacements[:, entry]) // self.n_tilings, 0)
         shares = tiles * math.prod(self.n_tiles[entry + 1 :])
         if entry == 0:
             shares = shares + np.arange(self.n_tilings) * self.tiles_per_tiling

@@ -51,6 +51,9 @@ class DiscreteModel(DiscreteBehavior):
                 given = self._acting.policy.get_distribution(tensors).distribution.probs.cpu().numpy()
             else:
                 rate = float(self._acting.model.exploration_rate)  # type: ignore[union-attr]
+                # SB3 starts it at 0 and sets it while the model trains: a fresh DQN is greedy, too.
+                greedy_remark = ", which is greedy (raise its exploration_rate, now 0)," if rate == 0.0 else ""
+                self.name = self._acting.name + greedy_remark
                 greedy = self._acting.policy._predict(tensors, deterministic=True).cpu().numpy().ravel()
                 given = np.full((len(greedy), self._n_actions), rate / self._n_actions)
                 given[np.arange(len(greedy)), greedy] += 1.0 - rate
