@@ -45,8 +45,8 @@ def test_tilings_of_a_square_use_odd_multiples_in_the_second_dimension():
 
 
 def test_no_tile_at_the_upper_edge_is_wider_than_the_others():
-    # Displaced downwards, every displaced tiling would end in one tile of nearly twice the width; goals lie at the upper
-    # edge, mountain car's for one, and Off-PAC's worst seeds there need 140 steps instead of 115.
+    # Displaced downwards, every displaced tiling would end in one tile of nearly twice the width. Mountain car has its
+    # goal there, and one in ten of Off-PAC's seeds then needs 140 steps instead of 115.
     tiling = TileCoding(UNIT, n_tilings=10, n_tiles=10, bias=False)
     last = tiling([1.0])
     inside, outside = tiling([0.9 - 1e-9]), tiling([0.95])
