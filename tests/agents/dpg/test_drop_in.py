@@ -487,6 +487,22 @@ def test_a_reward_or_an_observation_that_is_not_a_number_is_the_environments_fau
                 DPG(policy, env).learn(5, callback=callback)
 
 
+@pytest.mark.parametrize("variant", ["copdac-q", "copdac-gq", "opdac"])
+@pytest.mark.parametrize("n_envs", [1, 2])
+@pytest.mark.parametrize("policy", ["LinearPolicy", "MlpPolicy"])
+def test_an_observation_that_becomes_nan_in_the_middle_of_an_episode_is_not_blamed_on_a_step_size(
+    policy: str, n_envs: int, variant: str
+) -> None:
+    class Breaks(BoxProcess):
+        def _observation(self) -> Any:
+            return super()._observation() * (np.nan if len(self.received) == 5 else 1.0)
+
+    model = DPG(policy, DummyVecEnv([lambda: Breaks("vector")] * n_envs), variant=variant, seed=0)
+    with pytest.raises(ValueError, match="observation holds NaN"):
+        model.learn(30)
+    assert all(th.isfinite(part).all() for part in model.policy.state_dict().values())
+
+
 def test_an_interrupt_leaves_a_usable_model() -> None:
     def interrupt(locals_: Any, _: Any) -> bool:
         if locals_["self"].model.num_timesteps == 30:
