@@ -168,8 +168,8 @@ class DeepRun(BehaviorRun):
 
     def _not_a_number(self) -> Exception:
         return ValueError(
-            f"The observation holds NaN or infinity at step {self.model.num_timesteps}, but it must be finite; mend the "
-            "environment, or normalize observations."
+            f"The observation holds NaN or infinity at step {self.model.num_timesteps}, but it must be finite; mend "
+            "the environment, or normalize observations."
         )
 
     def _largest(self) -> str:
