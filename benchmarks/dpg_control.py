@@ -10,23 +10,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch as th
 from numpy.typing import NDArray
+from stable_baselines3.common.noise import NormalActionNoise
 
 import agents.environments  # noqa: F401  (registers the environments)
 from agents.common.gaussian_policy import LOG_STD_CENTER, LOG_STD_REACH, log_std
+from agents.dpg import DPG
+from agents.dpg.linear_policy import LinearPolicy as DeterministicPolicy
 from agents.off_pac import OffPAC
+from agents.off_pac.linear_policy import LinearPolicy as StochasticPolicy
 from agents.online.errors import TrainingDivergedError
 
 METHODS = ("copdac-q", "off-pac", "sac")
 BEHAVIOR_STD = 1.0
 """In units of half the action range: a variance of half the range [-1, 1]."""
 MAX_EPISODE_STEPS = 5000
+FIRST_EVALUATION_SEED = 1_000_000
 
 FloatArray = NDArray[np.float64]
 Act = Callable[[NDArray[np.float32]], FloatArray]
@@ -47,7 +52,8 @@ class Task:
 class Settings:
     """Step sizes, before they are divided by the number of active features.
 
-    Every method has three: ``third`` is COPDAC-Q's alpha_w, and the decay lambda of the traces of the two others.
+    Every method has three constants to search: ``third`` is COPDAC-Q's alpha_w, and the decay lambda of the traces of
+    the two others.
     """
 
     actor: float
@@ -57,11 +63,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Point:
-    """An evaluation: mean return of the episodes, acting with the policy's mean and, if it is stochastic, sampled."""
+    """An evaluation: mean return over the episodes."""
 
     step: int
-    mean: float
-    sampled: float
+    mean: float  # acting with the policy's mean, as the paper measures all methods
+    sampled: float  # acting with the policy itself; NaN before the last checkpoint
 
 
 class CenteredNormal(th.distributions.Distribution):
@@ -79,7 +85,7 @@ class CenteredNormal(th.distributions.Distribution):
         self._std = std
         self._generator = generator
 
-    def sample(self, sample_shape: th.Size = th.Size()) -> th.Tensor:  # noqa: B008  (the base class's signature)
+    def sample(self, sample_shape: Any = ()) -> th.Tensor:
         """[n, action_dim] actions."""
         assert not sample_shape
         return th.from_numpy(self._center + self._std * self._generator.standard_normal(self._center.shape))
@@ -115,6 +121,8 @@ class StochasticMethod:
             seed=seed,
         )
         policy = self.model.policy
+        assert isinstance(policy, StochasticPolicy)
+        self._policy = policy
         self._n = policy.n_outputs // 2
         self._center, self._reach = policy.action_center, policy.action_reach
         # The bias is the last feature; see agents.common.gaussian_policy for the squashing that is undone here.
@@ -122,8 +130,8 @@ class StochasticMethod:
         policy.table()[-1, self._n : 2 * self._n] = LOG_STD_REACH * math.atanh(squashed)
 
     def _outputs(self, observation: NDArray[np.float32]) -> FloatArray:
-        policy = self.model.policy
-        return policy.table().take(policy.feature_map(observation), 0).sum(axis=0)
+        rows: FloatArray = self._policy.table().take(self._policy.feature_map(observation), 0)
+        return rows.sum(axis=0)
 
     def _behavior(self, observations: NDArray[np.float32]) -> CenteredNormal:
         return CenteredNormal(self.mean(observations[0])[None], BEHAVIOR_STD * self._reach, self._generator)
@@ -143,8 +151,48 @@ class StochasticMethod:
         return act
 
 
-def make_method(name: str, task: Task, settings: Settings, seed: int) -> Any:
+class DeterministicMethod:
+    """COPDAC-Q with normal noise around its mean.
+
+    Args:
+        task: what to learn.
+        settings: step sizes.
+        seed: of everything.
+    """
+
+    def __init__(self, task: Task, settings: Settings, seed: int) -> None:
+        env = gym.make(task.env_id)
+        assert isinstance(env.action_space, gym.spaces.Box)
+        n_dims = int(np.prod(env.action_space.shape))
+        low, high = (bound.astype(np.float64) for bound in (env.action_space.low, env.action_space.high))
+        self._center, self._reach = (high + low) / 2.0, (high - low) / 2.0
+        self.model = DPG(
+            "TileCodingPolicy",
+            env,
+            learning_rate=settings.actor,
+            critic_learning_rate=settings.third,
+            value_learning_rate=settings.critic,
+            gamma=task.gamma,
+            action_noise=NormalActionNoise(np.zeros(n_dims), np.full(n_dims, BEHAVIOR_STD)),
+            seed=seed,
+        )
+
+    def mean(self, observation: NDArray[np.float32]) -> FloatArray:
+        """mu in environment units, before clipping."""
+        policy = self.model.policy
+        assert isinstance(policy, DeterministicPolicy)
+        rows = policy.table().take(policy.feature_map(observation), 0)
+        return self._center + self._reach * rows[:, policy.layout.actor].sum(axis=0)
+
+    def sampler(self, generator: np.random.Generator) -> Act:
+        """A deterministic policy has nothing to sample."""
+        return self.mean
+
+
+def make_method(name: str, task: Task, settings: Settings, seed: int) -> DeterministicMethod | StochasticMethod:
     """A learner with ``model``, ``mean`` and ``sampler``."""
+    if name == "copdac-q":
+        return DeterministicMethod(task, settings, seed)
     return StochasticMethod(task, settings, name == "sac", seed)
 
 
@@ -163,11 +211,10 @@ def episode_return(env: gym.Env, act: Act, seed: int) -> float:
     return total
 
 
-def evaluate(task: Task, act: Act, seed: int) -> float:
-    """Mean return of the task's number of episodes; their starts depend on the seed alone."""
+def evaluate(task: Task, act: Act) -> float:
+    """Mean return of the task's number of episodes, which start and are disturbed alike for all methods and runs."""
     env = gym.make(task.env_id).unwrapped
-    starts = 1_000_000 + 100 * seed
-    return float(np.mean([episode_return(env, act, starts + i) for i in range(task.n_episodes)]))
+    return float(np.mean([episode_return(env, act, FIRST_EVALUATION_SEED + i) for i in range(task.n_episodes)]))
 
 
 def learning_curve(name: str, task: Task, settings: Settings, seed: int) -> list[Point]:
@@ -175,14 +222,13 @@ def learning_curve(name: str, task: Task, settings: Settings, seed: int) -> list
     th.set_num_threads(1)
     method = make_method(name, task, settings, seed)
     interval = task.n_steps // task.n_checkpoints
-    points = []
-    for checkpoint in range(1, task.n_checkpoints + 1):
+    points = [Point(interval * (i + 1), math.nan, math.nan) for i in range(task.n_checkpoints)]
+    for i, point in enumerate(points):
         try:
-            method.model.learn(interval, log_interval=None, reset_num_timesteps=checkpoint == 1)
+            method.model.learn(interval, log_interval=None, reset_num_timesteps=i == 0)  # type: ignore[arg-type]
         except TrainingDivergedError:
-            rest = range(checkpoint, task.n_checkpoints + 1)
-            return points + [Point(i * interval, math.nan, math.nan) for i in rest]
-        mean = evaluate(task, method.mean, seed)
-        sampler = method.sampler(np.random.default_rng(seed))
-        points.append(Point(checkpoint * interval, mean, evaluate(task, sampler, seed) if sampler else mean))
+            return points
+        points[i] = replace(point, mean=evaluate(task, method.mean))
+    sampled = evaluate(task, method.sampler(np.random.default_rng(seed)))
+    points[-1] = replace(points[-1], sampled=sampled)
     return points

@@ -1,7 +1,8 @@
 """A3C for plain perceptron policies, in NumPy, on the memory of SB3's torch policy.
 
 Acting keeps each layer's results, so an update needs no second forward pass of the actor; the critic runs once over the
-segment and the observation after it. The gradient is written by hand and checked against autograd in the tests.
+segment and the observation after it. The gradient is written by hand and checked against autograd in the tests. For
+images a convolutional network, in torch without autograd, gives the perceptrons their inputs.
 """
 
 from __future__ import annotations
@@ -13,12 +14,17 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.distributions import CategoricalDistribution, DiagGaussianDistribution
-from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
+from stable_baselines3.common.policies import ActorCriticCnnPolicy, ActorCriticPolicy
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor, NatureCNN
 from stable_baselines3.common.utils import explained_variance
 
+from agents.a3c.paper_cnn import PaperCNN
+from agents.asynchronous.feature_rows import FeatureRows
 from agents.asynchronous.learner import Setting
 from agents.asynchronous.rows import ObservationRows
+from agents.asynchronous.segment import Segment
+from agents.common.convolutions import ImageNetwork
 from agents.common.mlp import Perceptron, layers_of
 from agents.common.returns import generalized_advantages, generalized_advantages_of_one
 
@@ -173,7 +179,7 @@ class NumpyLearner:
         setting: Setting,
         actor: Perceptron,
         critic: Perceptron,
-        inputs: ObservationRows,
+        inputs: ObservationRows | FeatureRows,
         head: _Head,
     ) -> None:
         self.parameters = setting.parameters
@@ -195,23 +201,23 @@ class NumpyLearner:
         """A learner for the policy, or None where the policy is more than two plain perceptrons."""
         policy, segment = setting.policy, setting.segment
         if (
-            type(policy) is not ActorCriticPolicy
+            not isinstance(policy, ActorCriticPolicy)
+            or type(policy) not in (ActorCriticPolicy, ActorCriticCnnPolicy)
             or policy.device.type != "cpu"
             or policy.use_sde
-            or type(policy.pi_features_extractor) is not FlattenExtractor
-            or type(policy.vf_features_extractor) is not FlattenExtractor
             or type(policy.mlp_extractor) is not MlpExtractor
-            or not ObservationRows.serve(policy.observation_space, policy.normalize_images)
         ):
             return None
+        found = _inputs_of(policy, segment)
         actor_layers = layers_of([*policy.mlp_extractor.policy_net, policy.action_net])
         critic_layers = layers_of([*policy.mlp_extractor.value_net, policy.value_net])
-        if actor_layers is None or critic_layers is None:
+        if found is None or actor_layers is None or critic_layers is None:
             return None
+        inputs, covered = found
         width = len(actor_layers[-1].bias)
         generator = np.random.default_rng(setting.seed)
         head: _Head
-        covered = sum(layer.weight.size + layer.bias.size for layer in actor_layers + critic_layers)
+        covered += sum(layer.weight.size + layer.bias.size for layer in actor_layers + critic_layers)
         if type(policy.action_dist) is CategoricalDistribution:
             head = _Categorical(setting, generator, width)
         elif type(policy.action_dist) is DiagGaussianDistribution and isinstance(policy.action_space, spaces.Box):
@@ -226,12 +232,13 @@ class NumpyLearner:
             setting,
             Perceptron(actor_layers, segment.n_steps, segment.n_envs),
             Perceptron(critic_layers, segment.n_steps + 1, segment.n_envs),
-            ObservationRows(policy.observation_space, segment),
+            inputs,
             head,
         )
 
     def begin(self, step: int, progress: float) -> None:
         """A segment begins."""
+        self._inputs.begin()
         self._head.begin()
 
     def act(self, t: int) -> NDArray[Any]:
@@ -254,9 +261,13 @@ class NumpyLearner:
         value_gradient = values - self._returns
         value_gradient *= 2.0 * self._recipe.vf_coef
         inputs = self._inputs.rows[:n]
-        self._critic.backward(inputs, value_gradient[:, None])
+        by_critic = self._critic.backward(inputs, value_gradient[:, None])
         outputs = self._actor.outputs[:n]
-        self._actor.backward(inputs, self._head.gradient(outputs, self._advantages, self._recipe.ent_coef))
+        by_actor = self._actor.backward(inputs, self._head.gradient(outputs, self._advantages, self._recipe.ent_coef))
+        if isinstance(self._inputs, FeatureRows):
+            by_features = self._critic.by_inputs(by_critic)
+            by_features += self._actor.by_inputs(by_actor)
+            self._inputs.backward(by_features)
         return self._gradient
 
     def _estimate_one(self, all_values: Array) -> None:
@@ -319,3 +330,18 @@ class NumpyLearner:
         if self._std is not None:
             found["std"] = float(np.exp(self._std).mean())
         return found
+
+
+def _inputs_of(policy: ActorCriticPolicy, segment: Segment) -> tuple[ObservationRows | FeatureRows, int] | None:
+    """The perceptrons' inputs and the number of parameters behind them, or None where those are of another kind."""
+    space, extractor = policy.observation_space, policy.pi_features_extractor
+    if type(extractor) is FlattenExtractor and type(policy.vf_features_extractor) is FlattenExtractor:
+        served = ObservationRows.serve(space, policy.normalize_images)
+        return (ObservationRows(space, segment), 0) if served else None
+    if type(extractor) not in (PaperCNN, NatureCNN) or policy.vf_features_extractor is not extractor:
+        return None
+    network = ImageNetwork.of(extractor.cnn, extractor.linear)  # type: ignore[arg-type]
+    if network is None:
+        return None
+    scale = 1.0 / 255.0 if policy.normalize_images and is_image_space(space) else 1.0
+    return FeatureRows(network, scale, segment), network.n_parameters

@@ -398,6 +398,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         finally:
             self._adopt(arrays)
             segment = worker.segment
+            worker.stepper.leave(segment)
             # an exception within a segment leaves the environment somewhere inside it: the next learn call resets
             self._last_obs = copy.deepcopy(segment.observation_row(segment.length)) if segment.length else None
             self._last_episode_starts = segment.episode_starts[segment.length].copy()

@@ -21,6 +21,9 @@ from agents.common.optimizers import adam_update, momentum_update, rmsprop_updat
 
 SHARED_OPTIMIZERS = ("rmsprop", "rmsprop-local", "momentum", "adam")
 
+# Numbers that one pass of a rule handles: four such float32 vectors fit into a core's second-level cache.
+_BLOCK = 1 << 14
+
 Update = Callable[[NDArray[Any], float], None]
 
 
@@ -80,37 +83,50 @@ class UpdateRule:
         arrays["optimizer_step"] = ((1,), np.int64)
         return arrays
 
-    def bind(
-        self, parameters: NDArray[np.float32], statistics: Mapping[str, NDArray[Any]], worker: int, scratch: Any = None
-    ) -> Update:
-        """The update as a function ``(gradient, learning_rate)`` that changes ``parameters`` and its statistics."""
+    def bind(self, parameters: NDArray[np.float32], statistics: Mapping[str, NDArray[Any]], worker: int) -> Update:
+        """The update as a function ``(gradient, learning_rate)`` that changes ``parameters`` and its statistics.
+
+        Long vectors are changed block by block: a rule passes over them ten times, and a block stays in the cache.
+        """
         row = worker if self.per_worker else 0
         vectors = [statistics[name][row] for name in self.statistics]
         step = statistics["optimizer_step"]
-        scratch = np.empty_like(parameters) if scratch is None else scratch
+        scratch = np.empty_like(parameters[:_BLOCK])
+        blocks = [
+            (where, parameters[where], *(vector[where] for vector in vectors), scratch[: where.stop - where.start])
+            for where in _blocks(len(parameters))
+        ]
 
         def rmsprop(gradient: NDArray[Any], learning_rate: float) -> None:
-            rmsprop_update(parameters, gradient, vectors[0], scratch, learning_rate, self.alpha, self.eps)
+            for where, block, square_average, space in blocks:
+                rmsprop_update(block, gradient[where], square_average, space, learning_rate, self.alpha, self.eps)
 
         def momentum(gradient: NDArray[Any], learning_rate: float) -> None:
-            momentum_update(parameters, gradient, vectors[0], scratch, learning_rate, self.alpha)
+            for where, block, velocity, space in blocks:
+                momentum_update(block, gradient[where], velocity, space, learning_rate, self.alpha)
 
         def adam(gradient: NDArray[Any], learning_rate: float) -> None:
             step[0] += 1  # shared: every worker's update counts in everybody's bias correction
-            adam_update(
-                parameters,
-                gradient,
-                vectors[0],
-                vectors[1],
-                scratch,
-                int(step[0]),
-                learning_rate,
-                self.beta1,
-                self.beta2,
-                self.adam_eps,
-            )
+            n = int(step[0])
+            for where, block, average, square_average, space in blocks:
+                adam_update(
+                    block,
+                    gradient[where],
+                    average,
+                    square_average,
+                    space,
+                    n,
+                    learning_rate,
+                    self.beta1,
+                    self.beta2,
+                    self.adam_eps,
+                )
 
         return {"rmsprop": rmsprop, "rmsprop-local": rmsprop, "momentum": momentum, "adam": adam}[self.name]
+
+
+def _blocks(size: int) -> list[slice]:
+    return [slice(start, min(start + _BLOCK, size)) for start in range(0, size, _BLOCK)]
 
 
 class FlatOptimizer(th.optim.Optimizer):

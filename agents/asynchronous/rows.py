@@ -48,6 +48,9 @@ class ObservationRows:
             return not (normalize_images and is_image_space(space))
         return isinstance(space, spaces.Discrete)
 
+    def begin(self) -> None:
+        """Nothing depends on parameters."""
+
     def encode(self, row: int) -> Array:
         """The observations of one row: (n_envs, width), or (width,) for one environment."""
         if not self._is_view:

@@ -1,8 +1,9 @@
 """Stepping one worker's environments into a segment.
 
-Two ways in: :class:`DirectStepper` calls plain Gymnasium environments itself (an SB3 ``DummyVecEnv`` without wrappers
-is just that, and its buffers and deep copies cost several times an environment's step), :class:`VecEnvStepper` goes
-through any SB3 vector environment. Both write the same numbers into the segment; a test holds them against each other.
+:class:`DirectStepper` calls plain Gymnasium environments itself (an SB3 ``DummyVecEnv`` without wrappers is just that,
+and its buffers and deep copies cost several times an environment's step), :class:`FrameStackStepper` does the same
+where their frames are stacked, :class:`VecEnvStepper` goes through any SB3 vector environment. All write the same
+numbers into the segment; a test holds them against each other.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack, VecTransposeImage
 
 from agents.asynchronous.segment import Observations, Segment
 
@@ -42,6 +44,9 @@ class Stepper(Protocol):
     def infos(self) -> list[Info]:
         """The last step's infos as a DummyVecEnv gives them."""
 
+    def leave(self, segment: Segment) -> None:
+        """Others may step the environments from now on; ``segment`` holds what they show."""
+
     def close(self) -> None:
         """Close the environments."""
 
@@ -70,8 +75,11 @@ class DirectStepper:
         self, segment: Segment, observations: Observations | None, episode_starts: NDArray[np.bool_] | None = None
     ) -> None:
         """Put the observations to begin with into row 0, after a reset where none are given."""
-        segment.put_observations(0, self.venv.reset() if observations is None else observations)  # type: ignore[arg-type]
+        segment.put_observations(0, self._reset() if observations is None else observations)
         segment.episode_starts[0] = True if observations is None or episode_starts is None else episode_starts
+
+    def _reset(self) -> Observations:
+        return self.venv.reset()  # type: ignore[return-value]
 
     def step(self, actions: NDArray[Any], segment: Segment, t: int) -> bool:
         """Take one step in every environment; whether an episode ended."""
@@ -79,7 +87,8 @@ class DirectStepper:
         any_ended = False
         for i, step in enumerate(self._steps):
             observation, rewards[t, i], terminated, truncated, info = step(actions[i])
-            if terminated or truncated:
+            ended = terminated or truncated
+            if ended:
                 any_ended = True
                 record, success = info.get("episode"), info.get("is_success")
                 if record is not None or success is not None:
@@ -87,23 +96,94 @@ class DirectStepper:
                 final = observation
                 if self._keep_infos or not terminated:
                     # the environment may write its next observation into the same array
-                    final = _copy(observation)
+                    final = self._final(segment, t, i, observation)
                 segment.mark_end(t, i, bool(terminated), final)
                 if self._keep_infos:
                     info = {**info, "terminal_observation": final}
                 observation, self.venv.reset_infos[i] = self.envs[i].reset()
             if self._keep_infos:
                 self._infos[i] = {**info, "TimeLimit.truncated": bool(truncated and not terminated)}
-            segment.put_observation(t + 1, i, observation)
+            self._put(segment, t, i, observation, ended)
         return any_ended
+
+    def _put(self, segment: Segment, t: int, i: int, observation: Any, begins: bool) -> None:
+        """Store what environment ``i`` shows after step ``t``, the first of an episode where it ``begins``."""
+        segment.put_observation(t + 1, i, observation)
+
+    def _final(self, segment: Segment, t: int, i: int, observation: Any) -> Any:
+        """What an episode that ended with step ``t`` showed last, in memory of its own."""
+        return _copy(observation)
 
     def infos(self) -> list[Info]:
         """The last step's infos as a DummyVecEnv gives them."""
         return list(self._infos)
 
+    def leave(self, segment: Segment) -> None:
+        """A DummyVecEnv keeps nothing that its next step reads."""
+
     def close(self) -> None:
         """Close the environments."""
         self.venv.close()
+
+
+class FrameStackStepper(DirectStepper):
+    """Steps environments whose last frames a VecFrameStack puts together, writing the stacks straight into the segment.
+
+    SB3's wrapper rolls all stacks, and a VecTransposeImage copies them once more with a stride.
+
+    Args:
+        venv: VecFrameStack on a DummyVecEnv, which a VecTransposeImage may be around; see :meth:`serve`.
+        stack: the VecFrameStack itself.
+        transposed: whether there is a VecTransposeImage that does anything.
+        keep_infos: whether :meth:`infos` will be asked for.
+    """
+
+    def __init__(self, venv: VecEnv, stack: VecFrameStack, transposed: bool, keep_infos: bool) -> None:
+        assert isinstance(stack.venv, DummyVecEnv)
+        super().__init__(stack.venv, keep_infos)
+        self._whole = venv
+        self._stack = stack
+        self._transposed = transposed
+        first = transposed or stack.stacked_obs.channels_first
+        frame = stack.venv.observation_space.shape
+        assert frame is not None
+        depth = frame[0 if stack.stacked_obs.channels_first else -1]
+        older, newer, newest = slice(None, -depth), slice(depth, None), slice(-depth, None)
+        self._older, self._newer, self._newest = ((part,) if first else (..., part) for part in (older, newer, newest))
+
+    @classmethod
+    def serve(cls, venv: VecEnv, keep_infos: bool) -> FrameStackStepper | None:
+        """A stepper for the environments, or None where they are wrapped in any other way."""
+        stack: VecEnv = venv.venv if type(venv) is VecTransposeImage else venv
+        transposed = type(venv) is VecTransposeImage and not venv.skip
+        if (
+            type(stack) is not VecFrameStack
+            or type(stack.venv) is not DummyVecEnv
+            or not isinstance(stack.venv.observation_space, spaces.Box)
+            or (transposed and stack.stacked_obs.channels_first)
+        ):
+            return None
+        return cls(venv, stack, transposed, keep_infos)
+
+    def _reset(self) -> Observations:
+        return self._whole.reset()  # type: ignore[return-value]
+
+    def _put(self, segment: Segment, t: int, i: int, observation: Any, begins: bool) -> None:
+        stacks = segment.observations
+        assert isinstance(stacks, np.ndarray)
+        before, after = stacks[t, i], stacks[t + 1, i]
+        after[self._older] = 0 if begins else before[self._newer]
+        after[self._newest] = np.transpose(observation, (2, 0, 1)) if self._transposed else observation
+
+    def _final(self, segment: Segment, t: int, i: int, observation: Any) -> Any:
+        self._put(segment, t, i, observation, begins=False)
+        return segment.observations[t + 1, i].copy()  # type: ignore[index]
+
+    def leave(self, segment: Segment) -> None:
+        """Let the VecFrameStack go on from the stacks of the segment's last row."""
+        stacks = segment.observation_row(segment.length)
+        assert isinstance(stacks, np.ndarray)
+        self._stack.stacked_obs.stacked_obs = stacks.transpose(0, 2, 3, 1).copy() if self._transposed else stacks.copy()
 
 
 class VecEnvStepper:
@@ -148,6 +228,9 @@ class VecEnvStepper:
         """The last step's infos."""
         return self._infos
 
+    def leave(self, segment: Segment) -> None:
+        """Nothing was done behind the wrappers' backs."""
+
     def close(self) -> None:
         """Close the environment."""
         self.venv.close()
@@ -163,4 +246,4 @@ def make_stepper(venv: VecEnv, keep_infos: bool) -> Stepper:
     """The cheapest stepper that gives what ``venv.step`` gives."""
     if type(venv) is DummyVecEnv:
         return DirectStepper(venv, keep_infos)
-    return VecEnvStepper(venv)
+    return FrameStackStepper.serve(venv, keep_infos) or VecEnvStepper(venv)

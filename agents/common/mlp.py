@@ -210,12 +210,15 @@ class Perceptron:
                 activate(x, x)
         return x
 
-    def backward(self, inputs: Array, output_gradient: Array) -> None:
+    def backward(self, inputs: Array, output_gradient: Array) -> Array:
         """Write the gradients of all weights and biases for the first n rows, overwriting what was there.
 
         Args:
             inputs: (n, n_inputs), those of the forward pass.
             output_gradient: (n, width), of the loss by the results; overwritten.
+
+        Returns:
+            the gradient by what the first layer gives before its activation, for :meth:`by_inputs`.
         """
         n = len(output_gradient)
         ones = self._ones[:n]
@@ -229,3 +232,9 @@ class Perceptron:
             np.dot(ones, gradient, layer.bias_gradient)
             if i:
                 gradient = np.dot(gradient, layer.weight, self._gradients[i - 1][:n])
+        return gradient
+
+    def by_inputs(self, gradient: Array) -> Array:
+        """The gradient by the inputs, (n, n_inputs), in new memory, from what :meth:`backward` answered."""
+        found: Array = np.dot(gradient, self.layers[0].weight)
+        return found

@@ -19,11 +19,10 @@ FloatArray = NDArray[np.float64]
 def cost_matrix(n_dims: int, generator: np.random.Generator) -> FloatArray:
     """C [n_dims, n_dims]: positive definite, eigenvalues 1 and 0.1 (half and half, a spare one is 1), random basis.
 
-    The basis is uniformly distributed: the QR decomposition of a normal matrix with the signs of R's diagonal.
+    The basis comes from the QR decomposition of a normal matrix: uniform up to signs, which C does not show.
     """
     normal = generator.standard_normal((n_dims, n_dims))
-    basis, triangle = np.linalg.qr(normal)
-    basis = basis * np.sign(np.diag(triangle))
+    basis, _ = np.linalg.qr(normal)
     n_small = n_dims // 2
     eigenvalues = np.concatenate([np.full(n_dims - n_small, LARGE), np.full(n_small, SMALL)])
     matrix = (basis * eigenvalues) @ basis.T

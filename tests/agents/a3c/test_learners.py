@@ -11,9 +11,11 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stable_baselines3.common.policies import ActorCriticCnnPolicy, ActorCriticPolicy, MultiInputActorCriticPolicy
+from stable_baselines3.common.torch_layers import NatureCNN
 from torch import nn
 
 from agents.a3c.numpy_learner import NumpyLearner
+from agents.a3c.paper_cnn import PaperCNN
 from agents.a3c.torch_learner import TorchLearner
 from tests.agents.a3c.learning import (
     RECIPE,
@@ -123,8 +125,63 @@ def test_gae_lambda_reaches_both_learners_alike(gae_lambda: float, n_envs: int) 
     assert_close(slow.gradient(), fast)
 
 
+IMAGES = spaces.Box(0, 255, (3, 36, 40), np.uint8)
+FLOAT_IMAGES = spaces.Box(0.0, 1.0, (3, 36, 40), np.float32)
+IMAGE_POLICIES: dict[str, tuple[spaces.Box, spaces.Space[Any], dict[str, Any]]] = {
+    "SB3's network": (IMAGES, spaces.Discrete(3), {}),
+    "the paper's": (IMAGES, spaces.Discrete(3), {"features_extractor_class": PaperCNN}),
+    "with layers behind": (IMAGES, spaces.Discrete(3), {"net_arch": {"pi": [7], "vf": [5, 6]}}),
+    "box actions": (IMAGES, spaces.Box(-1, 1, (2,), np.float32), {"features_extractor_class": PaperCNN}),
+    "floats": (
+        FLOAT_IMAGES,
+        spaces.Discrete(3),
+        {"normalize_images": False, "features_extractor_kwargs": {"normalized_image": True}},
+    ),
+}
+
+
+@pytest.mark.parametrize("n_envs", [1, 3])
+@pytest.mark.parametrize("name", IMAGE_POLICIES)
+def test_convolutional_policies_without_autograd_get_autograds_gradient(name: str, n_envs: int) -> None:
+    observation_space, action_space, arguments = IMAGE_POLICIES[name]
+    policy = make_policy(observation_space, action_space, cls=ActorCriticCnnPolicy, **arguments)
+    setting = make_setting(policy, 5, n_envs)
+    learner = NumpyLearner.serve(RECIPE, setting)
+    assert learner is not None
+    rollout = Rollout(learner, setting.segment, random_envs(policy, n_envs, terminate=0.2, truncate=0.2))
+    slow = TorchLearner(RECIPE, setting)
+    for _ in range(4):
+        rollout.fill(5)
+        expected = reference_gradient(policy, setting.segment, RECIPE)
+        setting.flat.gradient.fill_(torch.nan)
+        assert_close(learner.gradient().copy(), expected, scale=10)
+        replay(slow, setting)
+        for key, array in slow.step_locals().items():
+            if key == "values":
+                np.testing.assert_allclose(learner.step_locals()[key], array, rtol=1e-3, atol=1e-3)
+        with torch.no_grad():  # the next segment acts with other parameters
+            setting.flat.vector.mul_(1.01)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"share_features_extractor": False},
+        {"features_extractor_class": type("Own", (NatureCNN,), {})},
+        {"activation_fn": nn.LeakyReLU, "net_arch": [5]},
+    ],
+    ids=["two extractors", "subclass", "unknown activation"],
+)
+def test_other_convolutional_policies_are_left_to_autograd(arguments: dict[str, Any]) -> None:
+    policy = make_policy(IMAGES, spaces.Discrete(3), cls=ActorCriticCnnPolicy, **arguments)
+    setting = make_setting(policy, 3, 2)
+    assert NumpyLearner.serve(RECIPE, setting) is None
+    learner = TorchLearner(RECIPE, setting)
+    Rollout(learner, setting.segment, random_envs(policy, 2)).fill(3)
+    assert_close(learner.gradient(), reference_gradient(policy, setting.segment, RECIPE), scale=10)
+
+
 SPECIAL_POLICIES = {
-    "image": (ActorCriticCnnPolicy, spaces.Box(0, 255, (3, 36, 36), np.uint8), {}),
     "dict": (
         MultiInputActorCriticPolicy,
         spaces.Dict({"a": spaces.Box(-1, 1, (2,), np.float32), "b": spaces.Discrete(3)}),

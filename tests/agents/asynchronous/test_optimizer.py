@@ -41,6 +41,25 @@ def test_a_step_is_what_worker_0_would_do(name: str) -> None:
         assert optimizer.arrays[statistic][0].any()
 
 
+@pytest.mark.parametrize("name", SHARED_OPTIMIZERS)
+def test_a_long_vector_changed_block_by_block_is_changed_as_a_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    rule = UpdateRule(name=name)
+    gradients = generator.normal(size=(3, 10)).astype(np.float32)
+    found = []
+    for block in (3, 100):
+        monkeypatch.setattr("agents.asynchronous.optimizer._BLOCK", block)
+        parameters = np.ones(10, np.float32)
+        arrays = {key: np.zeros(shape, dtype) for key, (shape, dtype) in rule.layout(10, 1).items()}
+        update = rule.bind(parameters, arrays, worker=0)
+        for gradient in gradients:
+            update(gradient, 0.1)
+        found.append([parameters, *arrays.values()])
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert (found[0][0] != 1.0).all()
+
+
 def test_a_closure_is_evaluated_and_answered() -> None:
     net, _, optimizer = make("rmsprop")
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack, VecNormalize, VecTransposeImage
 
 from agents.asynchronous.segment import Segment
-from agents.asynchronous.stepping import DirectStepper, VecEnvStepper, make_stepper
+from agents.asynchronous.stepping import DirectStepper, FrameStackStepper, Stepper, VecEnvStepper, make_stepper
 from tests.agents.toys import Counter, RandomEnv
 
 VECTOR = spaces.Box(-1, 1, (3,), np.float32)
@@ -53,7 +53,10 @@ def as_dict(observations: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", ["vector", "dict", "discrete"])
 def test_stepping_directly_writes_what_the_vector_environment_gives(kind: str, n_envs: int) -> None:
     venvs = [make(kind, n_envs) for _ in range(2)]
-    direct, through = DirectStepper(venvs[0], keep_infos=True), VecEnvStepper(venvs[1])
+    hold_against_each_other(DirectStepper(venvs[0], keep_infos=True), VecEnvStepper(venvs[1]), venvs, n_envs)
+
+
+def hold_against_each_other(direct: Stepper, through: Stepper, venvs: list[VecEnv], n_envs: int) -> None:
     segments = [Segment(venv.observation_space, venv.action_space, 4, n_envs) for venv in venvs]
     for stepper, segment in zip((direct, through), segments, strict=True):
         stepper.start(segment, None)
@@ -83,6 +86,66 @@ def test_stepping_directly_writes_what_the_vector_environment_gives(kind: str, n
     records = [[(record["r"], record["l"]) for record, _ in stepper.episodes] for stepper in (direct, through)]
     assert records[0] == records[1]
     assert len(records[0]) >= ends
+
+
+FRAMES: dict[str, tuple[tuple[int, ...], Any, str | None, bool]] = {
+    # shape of a frame, dtype, order of the channels, transposed afterwards
+    "grey images as SB3 wraps them": ((6, 5, 1), np.uint8, "last", True),
+    "colours": ((6, 5, 3), np.uint8, "last", True),
+    "not transposed": ((6, 5, 1), np.uint8, "last", False),
+    "channels first": ((2, 6, 5), np.uint8, "first", False),
+    "vectors": ((3,), np.float32, None, False),
+}
+
+
+def stacked(kind: str, n_envs: int, n_stack: int) -> VecEnv:
+    shape, dtype, order, transposed = FRAMES[kind]
+    space = spaces.Box(0, 255, shape, dtype)
+    stack = VecFrameStack(
+        DummyVecEnv([lambda: Monitor(RandomEnv(space, spaces.Discrete(2), terminate=0.15, truncate=0.15))] * n_envs),
+        n_stack,
+        channels_order=order,
+    )
+    venv = VecTransposeImage(stack) if transposed else stack
+    venv.seed(7)
+    return venv
+
+
+@pytest.mark.parametrize("n_envs", [1, 3])
+@pytest.mark.parametrize("n_stack", [1, 4])
+@pytest.mark.parametrize("kind", FRAMES)
+def test_stacking_frames_directly_writes_what_the_wrappers_give(kind: str, n_stack: int, n_envs: int) -> None:
+    venvs = [stacked(kind, n_envs, n_stack) for _ in range(2)]
+    direct = make_stepper(venvs[0], keep_infos=True)
+    assert isinstance(direct, FrameStackStepper)
+    hold_against_each_other(direct, VecEnvStepper(venvs[1]), venvs, n_envs)
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_whoever_steps_after_the_stepper_finds_its_stacks(kind: str) -> None:
+    venvs = [stacked(kind, 2, 4) for _ in range(2)]
+    direct, through = make_stepper(venvs[0], keep_infos=False), VecEnvStepper(venvs[1])
+    actions = np.zeros(2, dtype=np.int64)
+    for stepper, venv in zip((direct, through), venvs, strict=True):
+        segment = Segment(venv.observation_space, venv.action_space, 30, 2)
+        stepper.start(segment, None)
+        for t in range(30):
+            stepper.step(actions, segment, t)
+        segment.length = 30
+        stepper.leave(segment)
+    for _ in range(10):
+        ours, theirs = (venv.step(actions)[0] for venv in venvs)
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_stacks_wrapped_in_any_other_way_are_stepped_through_their_wrappers() -> None:
+    inner = DummyVecEnv([lambda: RandomEnv(spaces.Box(0, 255, (6, 5, 1), np.uint8), spaces.Discrete(2))])
+    for venv in (
+        VecNormalize(VecFrameStack(inner, 2), norm_obs=False),
+        VecFrameStack(VecTransposeImage(inner), 2),
+        VecTransposeImage(VecTransposeImage(VecFrameStack(inner, 2)), skip=True),
+    ):
+        assert isinstance(make_stepper(venv, keep_infos=False), VecEnvStepper)
 
 
 def compare(ours: Any, theirs: Any) -> None:
