@@ -8,6 +8,7 @@ learn from replay with truncated ratios (``replayed``).
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
 from io import BufferedIOBase
 from typing import Any, ClassVar, Self
 
@@ -416,13 +417,13 @@ class OffPAC(OnlineAlgorithm):
         if self._n_calls % max(self.target_update_interval // self.n_envs, 1) == 0:
             copy_target(self)
 
-    def record_update(self, means: th.Tensor) -> None:
+    def record_update(self, means: Sequence[float]) -> None:
         """Log one call of ``train``.
 
         Args:
-            means: [3] actor loss, critic loss and entropy.
+            means: actor loss, critic loss and entropy.
         """
-        for name, value in zip(("actor_loss", "critic_loss", "entropy"), means.tolist(), strict=True):
+        for name, value in zip(("actor_loss", "critic_loss", "entropy"), means, strict=True):
             self.logger.record(f"train/{name}", value)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         actor, critic, _ = self.learning_rates()

@@ -11,6 +11,7 @@ the behavior policy.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -24,6 +25,7 @@ from agents.common.retrace import retrace_targets
 from agents.common.vtrace import vtrace_targets
 from agents.off_pac.behavior import ContinuousBehavior, DiscreteBehavior
 from agents.off_pac.deep_policy import DeepPolicy, entropy
+from agents.off_pac.perceptrons import perceptrons_of
 from agents.off_pac.replay_buffers import SegmentMixin, Segments, recorded
 
 if TYPE_CHECKING:
@@ -58,13 +60,8 @@ def act(model: OffPAC) -> tuple[NDArray, NDArray[np.float32]]:
     watched = model.raw_observations() if behavior.uses_observations else None
     if isinstance(behavior, DiscreteBehavior):
         n_actions = int(cast(spaces.Discrete, model.action_space).n)
-        if behavior.uses_target:
-            with th.no_grad():
-                tensors = policy.obs_to_tensor(cast(Any, model._last_obs))[0]
-                target = policy.log_probabilities(tensors).exp().cpu().numpy().astype(np.float64)
-        else:
-            # A softmax gives every action some probability, which is all that has to be known of it here.
-            target = np.full((n, n_actions), 1.0 / n_actions)
+        # A softmax gives every action some probability: where b does not depend on it, that is all to be known of it.
+        target = _probabilities(model) if behavior.uses_target else np.full((n, n_actions), 1.0 / n_actions)
         actions, rows = behavior.draw_with_rows(watched, target, [model.generator.random() for _ in range(n)])
         drawn = np.array(actions, dtype=np.int64)
         return drawn, recorded(drawn, np.log(np.maximum(rows, np.finfo(np.float32).tiny)))
@@ -77,6 +74,17 @@ def act(model: OffPAC) -> tuple[NDArray, NDArray[np.float32]]:
     return executed, recorded(unclipped, log_density)
 
 
+def _probabilities(model: OffPAC) -> NDArray[np.float64]:
+    """[n_envs, n_actions] pi(.|s) at the observations of the moment."""
+    policy = cast(DeepPolicy, model.policy)
+    networks = perceptrons_of(policy, 1)
+    if networks is not None:
+        return networks.probabilities(cast("NDArray", model._last_obs))
+    with th.no_grad():
+        tensors = policy.obs_to_tensor(cast(Any, model._last_obs))[0]
+        return cast("NDArray[np.float64]", policy.log_probabilities(tensors).exp().cpu().numpy().astype(np.float64))
+
+
 def update(model: OffPAC, gradient_steps: int, batch_size: int) -> None:
     """A number of gradient steps on actor and critic."""
     policy = cast(DeepPolicy, model.policy)
@@ -85,25 +93,37 @@ def update(model: OffPAC, gradient_steps: int, batch_size: int) -> None:
     actor_rate, critic_rate, _ = model.learning_rates()
     for group, rate in zip(policy.optimizer.param_groups, (actor_rate, critic_rate), strict=True):
         group["lr"] = rate
-    actor_losses, critic_losses, entropies = [], [], []
+    found = []
     for _ in range(gradient_steps):
         batch = _draw(model, batch_size)
-        actor_loss, critic_loss, mean_entropy = losses(model, batch)
-        policy.optimizer.zero_grad()
-        (actor_loss + critic_loss).backward()
-        norm = th.nn.utils.clip_grad_norm_(parameters, model.max_grad_norm, foreach=True)
-        if not th.isfinite(norm):
+        means, norm = _write_gradient(model, batch, parameters)
+        if not math.isfinite(norm):
             raise FloatingPointError(
                 f"The gradient at step {model.num_timesteps} is not finite and was not applied; lower learning_rate "
                 f"({actor_rate:g}) and critic_learning_rate ({critic_rate:g}), or normalize rewards and observations."
             )
         policy.optimizer.step()
-        actor_losses.append(actor_loss.detach())
-        critic_losses.append(critic_loss.detach())
-        entropies.append(mean_entropy)
+        found.append(means)
     policy.set_training_mode(False)
     model._n_updates += gradient_steps
-    model.record_update(th.stack([th.stack(actor_losses), th.stack(critic_losses), th.stack(entropies)]).mean(dim=1))
+    model.record_update(np.mean(found, axis=0).tolist())
+
+
+def _write_gradient(
+    model: OffPAC, batch: Segments, parameters: list[th.nn.Parameter]
+) -> tuple[tuple[float, float, float], float]:
+    """Clipped gradients of both losses; actor loss, critic loss and entropy, and the norm from before clipping."""
+    policy = cast(DeepPolicy, model.policy)
+    networks = perceptrons_of(policy, len(batch.rewards))
+    if networks is not None:
+        means = networks.write_gradient(model, batch)
+        return means, networks.clip(model.max_grad_norm)
+    actor_loss, critic_loss, mean_entropy = losses(model, batch)
+    policy.optimizer.zero_grad()
+    (actor_loss + critic_loss).backward()
+    norm = th.nn.utils.clip_grad_norm_(parameters, model.max_grad_norm, foreach=True)
+    actor, critic, mean = th.stack([actor_loss.detach(), critic_loss.detach(), mean_entropy]).tolist()
+    return (actor, critic, mean), norm.item()
 
 
 def copy_target(model: OffPAC) -> None:
