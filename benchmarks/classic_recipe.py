@@ -1,11 +1,13 @@
 """The classic public recipe for A3C, with its defects corrected, as a yardstick.
 
-What most public PyTorch implementations do: a torch forward pass with a graph for every step, the loss summed up in
-Python, one optimizer whose state lies in shared memory, gradients copied into the shared model. Corrected here:
-gradients are cleared in place (since torch 2.0 ``zero_grad`` would drop them), the optimizer's state exists before the
-processes start, truncation bootstraps, one thread a process.
+What most public PyTorch implementations do: a torch forward pass with a graph for every step, one optimizer whose state
+lies in shared memory, the local model's gradients shared with the global one. Corrected here: gradients are cleared in
+place (since torch 2.0 ``zero_grad`` would drop them), the optimizer's state exists before the processes start,
+truncation bootstraps, one thread a process. And made as fast as the recipe allows: no distribution objects, whose
+checks cost as much as the network, one loss over the stacked segment, plain copies of the parameters.
 """
 
+import math
 import time
 
 import numpy as np
@@ -26,15 +28,25 @@ class ActorCritic(nn.Module):
         self.critic = nn.Sequential(nn.Linear(n_inputs, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1))
         self.log_std = nn.Parameter(th.zeros(n_outputs)) if continuous else None
 
-    def forward(self, observation: th.Tensor) -> tuple[th.distributions.Distribution, th.Tensor]:
-        """The policy and the value of one observation."""
-        outputs = self.head(self.actor(observation))
-        policy: th.distributions.Distribution
+    def forward(self, observation: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """Outputs of the actor (logits or means) and the value of one observation."""
+        return self.head(self.actor(observation)), self.critic(observation)
+
+    def sample(self, outputs: th.Tensor) -> th.Tensor:
+        """An action drawn by an actor's outputs."""
+        with th.no_grad():
+            if self.log_std is None:
+                return th.multinomial(outputs.softmax(-1), 1)[0]
+            return outputs + self.log_std.exp() * th.randn_like(outputs)
+
+    def log_probs_and_entropies(self, outputs: th.Tensor, actions: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """Of a segment: outputs (n, width), actions (n,) or (n, width)."""
         if self.log_std is None:
-            policy = th.distributions.Categorical(logits=outputs)
-        else:
-            policy = th.distributions.Independent(th.distributions.Normal(outputs, self.log_std.exp()), 1)
-        return policy, self.critic(observation)
+            log_pi = outputs.log_softmax(-1)
+            return log_pi.gather(1, actions[:, None])[:, 0], -(log_pi.exp() * log_pi).sum(1)
+        z = (actions - outputs) / self.log_std.exp()
+        normalizer = self.log_std + 0.5 * math.log(2 * math.pi)
+        return (-0.5 * z * z - normalizer).sum(1), (0.5 + normalizer).sum().expand(len(outputs))
 
 
 class SharedAdam(th.optim.Adam):
@@ -67,21 +79,24 @@ def _worker(
     for parameter, own in zip(shared.parameters(), local.parameters(), strict=True):
         own.grad = th.zeros_like(own)
         parameter.grad = own.grad
+    pairs = list(zip(local.parameters(), shared.parameters(), strict=True))
     observation, _ = env.reset(seed=index)
     discrete = local.log_std is None
     while not stop.is_set():
-        local.load_state_dict(shared.state_dict())
-        rewards, values, log_probs, entropies = [], [], [], []
+        with th.no_grad():
+            for own, parameter in pairs:
+                own.copy_(parameter)
+        rewards, values, outputs, actions = [], [], [], []
         ended = truncated = False
         for _ in range(n_steps):
-            policy, value = local(th.as_tensor(observation, dtype=th.float32))
-            action = policy.sample()
+            output, value = local(th.as_tensor(observation, dtype=th.float32))
+            action = local.sample(output)
             given = int(action) if discrete else np.clip(action.numpy(), env.action_space.low, env.action_space.high)
             observation, reward, terminated, truncated, _ = env.step(given)
             rewards.append(float(reward))
             values.append(value)
-            log_probs.append(policy.log_prob(action))
-            entropies.append(policy.entropy())
+            outputs.append(output)
+            actions.append(action)
             ended = terminated or truncated
             if ended:
                 break
@@ -91,14 +106,16 @@ def _worker(
                 following = float(local(th.as_tensor(observation, dtype=th.float32))[1])
         if ended:
             observation, _ = env.reset()
-        loss = th.zeros(())
-        for t in reversed(range(len(rewards))):
-            following = rewards[t] + 0.99 * following
-            advantage = following - values[t]
-            loss = loss - advantage.detach() * log_probs[t] - 0.01 * entropies[t] + 0.5 * advantage.pow(2)
+        returns = []
+        for reward in reversed(rewards):
+            following = reward + 0.99 * following
+            returns.append(following)
+        log_probs, entropies = local.log_probs_and_entropies(th.stack(outputs), th.stack(actions))
+        advantages = th.tensor(returns[::-1]) - th.cat(values)
+        loss = (0.5 * advantages.square() - advantages.detach() * log_probs - 0.01 * entropies).sum()
         for own in local.parameters():
             own.grad.zero_()
-        loss.sum().backward()
+        loss.backward()
         nn.utils.clip_grad_norm_(local.parameters(), 40.0)
         optimizer.step()
         with steps.get_lock():
