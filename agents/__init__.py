@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agents import errors, registry
     from agents.a3c import A3C
     from agents.async_q import AsyncNStepQ, AsyncQLearning, AsyncSarsa
+    from agents.dpg import DPG
     from agents.off_pac import OffPAC
     from agents.persistence import load, predict, save
 
@@ -27,6 +28,7 @@ __all__ = [
     "A3C",
     "ARS",
     "DDPG",
+    "DPG",
     "DQN",
     "PPO",
     "QRDQN",
@@ -57,6 +59,7 @@ _MODULE_OF = {
     "AsyncSarsa": "agents.async_q",
     "CrossQ": "sb3_contrib",
     "DDPG": "stable_baselines3",
+    "DPG": "agents.dpg",
     "DQN": "stable_baselines3",
     "MaskablePPO": "sb3_contrib",
     "OffPAC": "agents.off_pac",

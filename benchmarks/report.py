@@ -3,17 +3,19 @@
 import os
 import platform
 import sys
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 
 
-def provenance(command: str) -> str:
-    """A paragraph for below a table."""
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "stable_baselines3", "gymnasium", "numpy"))
+def provenance(command: str, packages: Iterable[str] = ()) -> str:
+    """A paragraph for below a table; `packages` are those measured beside the usual ones."""
+    names = ("torch", "stable_baselines3", "gymnasium", "numpy", *packages)
+    versions = ", ".join(f"{name} {version(name)}" for name in names)
     return (
-        f"Command: `{command}`. Python {platform.python_version()}, {versions}. Machine: {_processor()}, "
+        f"Command: `{command.strip()}`. Python {platform.python_version()}, {versions}. Machine: {_processor()}, "
         f"{len(os.sched_getaffinity(0))} cores, {platform.system()}; one thread a process."
     )
 

@@ -6,6 +6,7 @@ installed.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import os
 import sys
@@ -47,6 +48,7 @@ def pool(n_envs: int) -> Any:
 
     # EnvPool takes its seed here and no later: pools of two processes must not get the same one
     warnings.filterwarnings("ignore", message="EnvPool takes its seed when it is made")
+    warnings.filterwarnings("ignore", message=".*precision lowered by casting")
     return envpool.make(ENV_ID, env_type="gymnasium", num_envs=n_envs, num_threads=1, seed=os.getpid())
 
 
@@ -84,28 +86,40 @@ def step_rate(name: str, n_envs: int, seconds: float) -> float:
     return steps / elapsed
 
 
+class Enough(Exception):  # noqa: N818 - not an error
+    """The time is over."""
+
+
 class Stopwatch(BaseCallback):
-    """Counts steps from the first one on, and ends training when the time is over."""
+    """Counts from the end of the first rollout to the end of a later one: as many rollouts as updates."""
+
+    per_step = False  # asynchronous workers are then spared sending single steps
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
         self.seconds = seconds
         self.start: float | None = None
-        self.steps, self.elapsed = 0, 0.0
+        self.first = self.steps = 0
+        self.elapsed = 0.0
 
     def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
         now = time.perf_counter()
         if self.start is None:
-            self.start, self.first = now, self.num_timesteps
-        self.steps, self.elapsed = self.num_timesteps - self.first, now - self.start
-        return self.elapsed < self.seconds
+            self.start, self.first = now, self.model.num_timesteps
+        self.steps, self.elapsed = self.model.num_timesteps - self.first, now - self.start
+        if self.elapsed >= self.seconds:
+            raise Enough
 
 
 def training_rate(name: str, algorithm: str, n_envs: int, seconds: float) -> float:
     """Environment steps a second of `learn`, without its start."""
     model = ALGORITHMS[algorithm](lambda: STEPPED[name](n_envs))
     watch = Stopwatch(seconds)
-    model.learn(10**9, callback=watch)
+    with contextlib.suppress(Enough):
+        model.learn(10**9, callback=watch, log_interval=None)
     model.get_env().close()
     return watch.steps / watch.elapsed
 
@@ -118,42 +132,48 @@ def cell(values: list[float]) -> str:
 def main() -> None:
     """Measure and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n-envs", type=int, nargs="+", default=[1, 16, 256], help="environments (default 1 16 256)")
-    parser.add_argument("--repeats", type=int, default=5, help="repetitions of each (default 5)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="a repetition at least (default 2)")
-    parser.add_argument("--train-n-envs", type=int, default=16, help="environments in training (default 16)")
+    parser.add_argument(
+        "--n-envs", type=int, nargs="+", default=[1, 16, 256], help="environments stepped (default 1 16 256)"
+    )
+    parser.add_argument("--repeats", type=int, default=3, help="repetitions of each (default 3)")
+    parser.add_argument("--seconds", type=float, default=0.4, help="of stepping at least (default 0.4)")
+    parser.add_argument("--train-seconds", type=float, default=2.0, help="of training at least (default 2)")
+    parser.add_argument("--train-n-envs", type=int, nargs="+", default=[16, 128], help="trained in (default 16 128)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     has_pool = importlib.util.find_spec("envpool") is not None
     names = [name for name in STEPPED if has_pool or not name.startswith("EnvPool")]
     stepped: dict[tuple[str, int], list[float]] = {(name, n): [] for name in names for n in arguments.n_envs}
-    trained: dict[tuple[str, str], list[float]] = {(n, a): [] for n in TRAINED if n in names for a in ALGORITHMS}
+    trained_names = [name for name in TRAINED if name in names]
+    columns = [(algorithm, n) for algorithm in ALGORITHMS for n in arguments.train_n_envs]
+    trained: dict[tuple[str, str, int], list[float]] = {(name, *c): [] for name in trained_names for c in columns}
     progress = tqdm(total=arguments.repeats * (len(stepped) + len(trained)), unit="run")
     for _ in range(arguments.repeats):
         for (name, n_envs), rates in stepped.items():
             rates.append(step_rate(name, n_envs, arguments.seconds))
             progress.update()
-        for (name, algorithm), rates in trained.items():
-            rates.append(training_rate(name, algorithm, arguments.train_n_envs, arguments.seconds))
+        for (name, algorithm, n_envs), rates in trained.items():
+            rates.append(training_rate(name, algorithm, n_envs, arguments.train_seconds))
             progress.update()
     progress.close()
     lines = ["| steps/s, random actions | " + " | ".join(f"{n} environments" for n in arguments.n_envs) + " |"]
     lines.append("|---" * (1 + len(arguments.n_envs)) + "|")
     lines += [f"| {name} | " + " | ".join(cell(stepped[name, n]) for n in arguments.n_envs) + " |" for name in names]
-    lines += ["", f"| steps/s, training in {arguments.train_n_envs} | " + " | ".join(ALGORITHMS) + " |"]
-    lines.append("|---" * (1 + len(ALGORITHMS)) + "|")
-    for name in TRAINED:
-        if name in names:
-            lines.append(f"| {name} | " + " | ".join(cell(trained[name, a]) for a in ALGORITHMS) + " |")
+    lines += ["", "| steps/s, training | " + " | ".join(f"{a}, {n} environments" for a, n in columns) + " |"]
+    lines.append("|---" * (1 + len(columns)) + "|")
+    lines += [f"| {name} | " + " | ".join(cell(trained[name, *c]) for c in columns) + " |" for name in trained_names]
     text = "\n".join(
         [
             "# Vector adapters\n",
             f"{ENV_ID}; environment steps a second, median [range] of {arguments.repeats} interleaved repetitions of "
-            f"at least {arguments.seconds:g} s.{'' if has_pool else ' EnvPool is not installed.'} NEXT_STEP alone "
-            "counts its dead steps, too.\n",
+            f"at least {arguments.seconds:g} s of stepping or {arguments.train_seconds:g} s of training."
+            f"{'' if has_pool else ' EnvPool is not installed.'} NEXT_STEP and EnvPool by themselves count their dead "
+            "steps, too. Environments of A3C are those of each worker.\n",
             *lines,
             "",
-            report.provenance("python -m benchmarks.vector_adapters " + " ".join(sys.argv[1:])),
+            report.provenance(
+                "python -m benchmarks.vector_adapters " + " ".join(sys.argv[1:]), ("envpool",) if has_pool else ()
+            ),
             "",
         ]
     )

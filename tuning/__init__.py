@@ -1,4 +1,4 @@
-"""Around a run: configuration, training, evaluation, comparison, results.
+"""Around a run: configuration, training, evaluation, comparison, studies, results.
 
     import tuning
 
@@ -14,13 +14,30 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tuning.config import RunConfig, resolve
     from tuning.evaluation import evaluate
+    from tuning.population.training import train_population
     from tuning.runs import RunFolder, find_runs, open_run
+    from tuning.study.objective import Objective
+    from tuning.study.pipeline import tune
     from tuning.training import resume, train
     from tuning.watching import watch
 
-__all__ = ["RunConfig", "RunFolder", "evaluate", "find_runs", "open_run", "resolve", "resume", "train", "watch"]
+__all__ = [
+    "Objective",
+    "RunConfig",
+    "RunFolder",
+    "evaluate",
+    "find_runs",
+    "open_run",
+    "resolve",
+    "resume",
+    "train",
+    "train_population",
+    "tune",
+    "watch",
+]
 
 _MODULE_OF = {
+    "Objective": "tuning.study.objective",
     "RunConfig": "tuning.config",
     "RunFolder": "tuning.runs",
     "evaluate": "tuning.evaluation",
@@ -29,11 +46,13 @@ _MODULE_OF = {
     "resolve": "tuning.config",
     "resume": "tuning.training",
     "train": "tuning.training",
+    "train_population": "tuning.population.training",
+    "tune": "tuning.study.pipeline",
     "watch": "tuning.watching",
 }
 
 
-_SUBMODULES = ("plots", "results", "statistics")
+_SUBMODULES = ("plots", "results", "search_space", "statistics")
 
 
 def __getattr__(name: str) -> Any:

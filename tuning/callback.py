@@ -17,6 +17,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 import agents
+from agents import registry
 from tuning.config import RunConfig
 from tuning.evaluation import Evaluator
 from tuning.files import whole_file
@@ -29,8 +30,8 @@ _SECONDS_BETWEEN_STATUSES = 5.0
 MAX_REPLAY_BUFFER_BYTES = 256 * 2**20
 
 
-class RunCallback(BaseCallback):
-    """Watches one run's `learn`.
+class Watch(BaseCallback):
+    """Follows one run's `learn`: its clock, its episodes, and the steps at which it is to be evaluated.
 
     The stopwatch runs from the start of training (`model.start_time`: asynchronous algorithms set it when the first
     worker is ready) to its end and pauses for evaluations and checkpoints. Where workers in other processes go on
@@ -39,8 +40,6 @@ class RunCallback(BaseCallback):
 
     Args:
         config: the run.
-        recorder: its folder.
-        evaluator: its evaluation environments.
         reporter: its display.
         stopwatch: counts what was spent on training.
         trains_beside: whether training goes on in other processes while a callback runs.
@@ -48,28 +47,29 @@ class RunCallback(BaseCallback):
 
     per_step = False  # asynchronous workers need not send single steps, which would cost most of their speed
 
-    def __init__(
-        self,
-        config: RunConfig,
-        recorder: Recorder,
-        evaluator: Evaluator,
-        reporter: Reporter,
-        stopwatch: Stopwatch,
-        *,
-        trains_beside: bool,
-    ) -> None:
+    def __init__(self, config: RunConfig, reporter: Reporter, stopwatch: Stopwatch, *, trains_beside: bool) -> None:
         super().__init__()
         self._config = config
-        self._recorder = recorder
-        self._evaluator = evaluator
         self._reporter = reporter
         self._stopwatch = stopwatch
         self._trains_beside = trains_beside
         self._began = False
-        self._best = _best_so_far(recorder)
         self._next_evaluation = 0
-        self._next_status = 0.0
         self._saw_steps = False
+
+    def evaluate(self) -> None:
+        """Evaluate the model as it is now."""
+        raise NotImplementedError
+
+    def _evaluation_due(self) -> None:
+        """Evaluate, and do what else is done then."""
+        self.evaluate()
+
+    def _episode_ended(self, value: float, length: int) -> None:
+        """A training episode ended."""
+
+    def _steps_taken(self) -> None:
+        """Some steps were taken; their episodes and an evaluation that was due are done."""
 
     def _on_training_start(self) -> None:
         self._next_evaluation = self._evaluation_after(self.model.num_timesteps)
@@ -96,18 +96,58 @@ class RunCallback(BaseCallback):
             self._stopwatch.start(seconds_ago=(time.time_ns() - self.model.start_time) / 1e9)
         for info in infos:
             if "episode" in info:
-                self._note_episode(info["episode"])
+                value = float(info["episode"]["r"])
+                self._episode_ended(value, int(info["episode"]["l"]))
+                self._reporter.episode(value)
         self._reporter.update(self.model.num_timesteps, self._stopwatch.seconds)
         if self.model.num_timesteps >= self._next_evaluation:
             self._pause_and_evaluate()
-        if time.monotonic() >= self._next_status:
-            self._next_status = time.monotonic() + _SECONDS_BETWEEN_STATUSES
-            self._recorder.flush()
-            self._recorder.write_status("running", self.model.num_timesteps, self._stopwatch.seconds)
+        self._steps_taken()
 
     def _evaluation_after(self, num_timesteps: int) -> int:
         freq = self._config.eval_freq
         return (num_timesteps // freq + 1) * freq
+
+    def _pause_and_evaluate(self) -> None:
+        stands_still = getattr(self.model, "paused", None)
+        with ExitStack() as pauses:
+            if stands_still is not None:
+                pauses.enter_context(stands_still())
+            if stands_still is not None or not self._trains_beside:
+                pauses.enter_context(self._stopwatch.paused())
+            # the steps of workers that were stopped now, which may be more than were told so far
+            self._next_evaluation = self._evaluation_after(self.model.num_timesteps)
+            if self.model.num_timesteps < self._config.n_timesteps:  # the one at the end is that of the final model
+                self._evaluation_due()
+
+
+class RunCallback(Watch):
+    """Watches the `learn` of a run that has a folder: records episodes and evaluations, keeps checkpoints.
+
+    Args:
+        config: the run.
+        recorder: its folder.
+        evaluator: its evaluation environments.
+        reporter: its display.
+        stopwatch: counts what was spent on training.
+        trains_beside: whether training goes on in other processes while a callback runs.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        recorder: Recorder,
+        evaluator: Evaluator,
+        reporter: Reporter,
+        stopwatch: Stopwatch,
+        *,
+        trains_beside: bool,
+    ) -> None:
+        super().__init__(config, reporter, stopwatch, trains_beside=trains_beside)
+        self._recorder = recorder
+        self._evaluator = evaluator
+        self._best = _best_so_far(recorder)
+        self._next_status = 0.0
 
     def evaluate(self) -> None:
         """Evaluate the model as it is now, and keep it if it is the best so far."""
@@ -128,28 +168,25 @@ class RunCallback(BaseCallback):
         save_replay_buffer(self.model, self._recorder.replay_buffer_path)
         self._recorder.note_checkpoint(self.model.num_timesteps, self._stopwatch.seconds)
 
-    def _pause_and_evaluate(self) -> None:
-        stands_still = getattr(self.model, "paused", None)
-        with ExitStack() as pauses:
-            if stands_still is not None:
-                pauses.enter_context(stands_still())
-            if stands_still is not None or not self._trains_beside:
-                pauses.enter_context(self._stopwatch.paused())
-            # the steps of workers that were stopped now, which may be more than were told so far
-            self._next_evaluation = self._evaluation_after(self.model.num_timesteps)
-            if self.model.num_timesteps < self._config.n_timesteps:  # the one at the end is that of the final model
-                self._evaluate_and_save()
-
-    def _evaluate_and_save(self) -> None:
+    def _evaluation_due(self) -> None:
         self._recorder.flush()
         self.evaluate()
         self.save_checkpoint()
         self._recorder.write_status("running", self.model.num_timesteps, self._stopwatch.seconds)
 
-    def _note_episode(self, episode: dict[str, Any]) -> None:
-        value, length = float(episode["r"]), int(episode["l"])
+    def _episode_ended(self, value: float, length: int) -> None:
         self._recorder.add_episode(self.model.num_timesteps, self._stopwatch.seconds, value, length)
-        self._reporter.episode(value)
+
+    def _steps_taken(self) -> None:
+        if time.monotonic() >= self._next_status:
+            self._next_status = time.monotonic() + _SECONDS_BETWEEN_STATUSES
+            self._recorder.flush()
+            self._recorder.write_status("running", self.model.num_timesteps, self._stopwatch.seconds)
+
+
+def trains_beside(config: RunConfig) -> bool:
+    """Whether training goes on in other processes while this one evaluates."""
+    return registry.get(config.algo).asynchronous and config.hyperparams.get("n_workers", 1) > 1
 
 
 def save_replay_buffer(model: BaseAlgorithm, path: Path) -> None:
@@ -158,14 +195,15 @@ def save_replay_buffer(model: BaseAlgorithm, path: Path) -> None:
     An older one is removed where the new one is not written: it would not belong to the checkpoint.
     """
     buffer = model.replay_buffer if isinstance(model, OffPolicyAlgorithm) else None
-    if not isinstance(model, OffPolicyAlgorithm) or buffer is None or _size_in_bytes(buffer) > MAX_REPLAY_BUFFER_BYTES:
+    if not isinstance(model, OffPolicyAlgorithm) or buffer is None or size_in_bytes(buffer) > MAX_REPLAY_BUFFER_BYTES:
         path.unlink(missing_ok=True)
         return
     with whole_file(path) as temporary:
         model.save_replay_buffer(temporary)
 
 
-def _size_in_bytes(buffer: object) -> int:
+def size_in_bytes(buffer: object) -> int:
+    """What a replay buffer's arrays take when they are full."""
     arrays = [value for value in vars(buffer).values() if isinstance(value, np.ndarray)]
     for mapping in vars(buffer).values():
         if isinstance(mapping, dict):  # observations of Dict spaces

@@ -14,51 +14,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from tuning.errors import UsageError, did_you_mean
+from tuning.fields import Count, Positive, Section
+from tuning.normalization import MisfitError, Normalize
 from tuning.yaml_files import KeyPath, Located, read_yaml
 
 EVALUATIONS_PER_RUN = 20  # where eval_freq is not given
 
 
-def _whole(value: Any) -> Any:
-    """1e5 is a float to YAML, but a number of steps to everybody else."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Count = Annotated[int, BeforeValidator(_whole), Field(gt=0)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Normalize(_Section):
-    """Running normalization of what the agent sees; its statistics are saved with each model.
-
-    Attributes:
-        observation: to mean 0 and variance 1.
-        reward: by the standard deviation of the discounted return.
-        clip_observation: largest normalized observation, in standard deviations.
-        clip_reward: largest normalized reward.
-        epsilon: added to variances.
-    """
-
-    observation: bool = False
-    reward: bool = False
-    clip_observation: Positive = 10.0
-    clip_reward: Positive = 10.0
-    epsilon: Positive = 1e-8
-
-    @property
-    def is_on(self) -> bool:
-        """Whether anything is normalized."""
-        return self.observation or self.reward
-
-
-class RunConfig(_Section):
+class RunConfig(Section):
     """One run.
 
     Attributes:
@@ -71,7 +37,7 @@ class RunConfig(_Section):
         env_kwargs: passed to `gymnasium.make`.
         env_wrapper: wrappers by name, innermost first: `atari`, `{frame_stack: 4}`.
         reward_scale: multiplies the rewards the agent sees; reported returns stay unscaled.
-        normalize: running normalization.
+        normalize: of observations, rewards and actions; see `tuning.normalization`.
         policy: a name among the algorithm's `policy_aliases`.
         hyperparams: constructor arguments as data.
         eval_freq: environment steps between evaluations.
@@ -107,6 +73,9 @@ class RunConfig(_Section):
 
 # the keys of a run that stand in an entry of zoo_configs; the others are given when a run is started
 ENTRY_KEYS = frozenset(RunConfig.model_fields) - {"algo", "env", "seed"}
+# what `actorzoo tune` searches: beside the defaults, and in an entry for its environment alone; no part of a run
+SEARCH_SPACE = "search_space"
+LAYOUT_KEYS = ("defaults", "environments", SEARCH_SPACE)
 
 
 def zoo_folder() -> Path:
@@ -179,7 +148,10 @@ def resolve(
         filled["hyperparams"].setdefault("n_workers", available_cores())
     unfinished = _validated({"policy": spec.default_policy, "eval_freq": 1} | filled, layers)
     _check_by_use(unfinished, layers)
-    observation_space, action_space = environments.spaces_of(unfinished)
+    try:
+        observation_space, action_space = environments.spaces_of(unfinished)
+    except MisfitError as error:
+        raise UsageError(f"{_prefix(layers.place(error.path))}{error}") from error
     if type(action_space).__name__ not in spec.action_spaces:
         raise UsageError(
             f"{env_id} has {type(action_space).__name__} actions, but {spec.cls.__name__} takes "
@@ -222,22 +194,22 @@ def _entry_of(tree: Located, env_id: str | None) -> Located:
     if not {"defaults", "environments"} & set(tree.data):
         return tree
     _check_zoo_layout(tree)
-    return tree.below("defaults").under(tree.below("environments", env_id) if env_id else Located())
+    entry = tree.below("defaults").under(tree.below("environments", env_id) if env_id else Located())
+    return Located({key: value for key, value in entry.data.items() if key != SEARCH_SPACE}, entry.places)
 
 
 def _check_zoo_layout(tree: Located) -> None:
     for key in tree.data:
-        if key not in ("defaults", "environments"):
+        if key not in LAYOUT_KEYS:
             raise UsageError(
-                f"{tree.place((key,))}: {key!r} is no part of such a file; "
-                f"{did_you_mean(str(key), ('defaults', 'environments'))}"
+                f"{tree.place((key,))}: {key!r} is no part of such a file; {did_you_mean(str(key), LAYOUT_KEYS)}"
             )
     for entry in (
         tree.below("defaults"),
         *(tree.below("environments", env) for env in tree.below("environments").data),
     ):
         for key in entry.data:
-            if key not in ENTRY_KEYS:
+            if key not in ENTRY_KEYS | {SEARCH_SPACE}:
                 raise UsageError(
                     f"{entry.place((key,))}: {key!r} is no key of an entry; {did_you_mean(str(key), ENTRY_KEYS)} "
                     "(hyperparameters stand below hyperparams)"
@@ -284,6 +256,7 @@ def _validated(data: Mapping[str, Any], layers: Located) -> RunConfig:
         raise UsageError(_first_complaint(error, layers)) from error
     _check_plain(config.hyperparams, ("hyperparams",), layers)
     _check_plain(config.env_kwargs, ("env_kwargs",), layers)
+    _check_plain(config.normalize.observation, ("normalize", "observation"), layers)
     return config
 
 
@@ -301,7 +274,7 @@ def _first_complaint(error: ValidationError, layers: Located) -> str:
     elif finding["type"] == "missing":
         problem = f"the key {key} is missing"
     else:
-        problem = f"{key} is {finding['input']!r}, but {_lower_first(finding['msg'])}"
+        problem = f"{key} is {finding['input']!r}, but {_lower_first(finding['msg'].removeprefix('Value error, '))}"
     return place + problem
 
 

@@ -2,7 +2,8 @@
 
 From the inside out: the environment as `gymnasium.make` gives it, without a render mode (rendering that nobody watches
 costs time: LunarLander simulates its particles only then); Monitor, so that reported returns and lengths are those of
-the environment itself; the configured wrappers; the scale of rewards; SB3's DummyVecEnv; frame stack; VecNormalize.
+the environment itself; the configured wrappers; the scale of rewards; actions in [-1, 1]; SB3's DummyVecEnv; frame
+stack; VecNormalize.
 """
 
 import functools
@@ -18,14 +19,15 @@ from gymnasium import spaces
 from stable_baselines3.common.atari_wrappers import AtariWrapper
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.preprocessing import is_image_space
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack
 
 from agents.errors import MissingExtraError
 from tuning.errors import UsageError, did_you_mean
+from tuning.normalization import Normalize, normalize_actions, normalize_statistics
 
 if TYPE_CHECKING:
     from agents.registry import AgentSpec
-    from tuning.config import Normalize, RunConfig
+    from tuning.config import RunConfig
 
 EnvWrapper = str | Mapping[str, Any]
 
@@ -46,7 +48,7 @@ def make_env(
     env_kwargs: Mapping[str, Any] | None = None,
     wrappers: Iterable[EnvWrapper] = (),
     reward_scale: float = 1.0,
-    normalize: "Normalize | None" = None,
+    normalize: Normalize | None = None,
     gamma: float = _DEFAULT_GAMMA,
     import_modules: Iterable[str] = (),
     render_mode: str | None = None,
@@ -61,7 +63,7 @@ def make_env(
         env_kwargs: passed to `gymnasium.make`.
         wrappers: by name, innermost first; see `WRAPPERS`.
         reward_scale: multiplies rewards outside Monitor, whose returns therefore stay unscaled.
-        normalize: statistics to normalize with; None or both off means no VecNormalize.
+        normalize: what to normalize, and by which rules; None for nothing.
         gamma: discount of the return whose deviation scales normalized rewards.
         import_modules: imported first; they register environments.
         render_mode: for watching only.
@@ -72,10 +74,12 @@ def make_env(
 
     Raises:
         UsageError: no such environment or wrapper, or arguments that it does not take.
+        tuning.normalization.MisfitError: what `normalize` says does not fit the environment.
         agents.errors.MissingExtraError: it needs a package that is not installed.
     """
     check_known(env_id, import_modules)
     named = [wrapper_call(wrapper) for wrapper in wrappers]
+    normalize = normalize or Normalize()
 
     def make() -> gym.Env[Any, Any]:
         env = _make_one(env_id, dict(env_kwargs or {}), render_mode)
@@ -85,22 +89,13 @@ def make_env(
                 env = WRAPPERS[name](env, **arguments)
         if reward_scale != 1.0:
             env = gym.wrappers.TransformReward(env, functools.partial(operator.mul, reward_scale))
-        return env
+        return normalize_actions(env) if normalize.action else env
 
     venv: VecEnv = DummyVecEnv([make] * n_envs)
     for name, arguments in named:
         if name in _VECTOR_WRAPPERS:
             venv = _VECTOR_WRAPPERS[name](venv, **arguments)
-    if normalize is not None and normalize.is_on:
-        venv = VecNormalize(
-            venv,
-            norm_obs=normalize.observation,
-            norm_reward=normalize.reward,
-            clip_obs=normalize.clip_observation,
-            clip_reward=normalize.clip_reward,
-            epsilon=normalize.epsilon,
-            gamma=gamma,
-        )
+    venv = normalize_statistics(venv, normalize, gamma)
     if seed is not None:
         venv.seed(seed)
     return venv
@@ -132,6 +127,7 @@ def evaluation_env(
         n_envs,
         env_kwargs=config.env_kwargs,
         wrappers=config.env_wrapper,
+        normalize=config.normalize.of_actions_only(),
         import_modules=config.import_modules,
         render_mode=render_mode,
         innermost=innermost,
@@ -139,8 +135,14 @@ def evaluation_env(
 
 
 def spaces_of(config: "RunConfig") -> tuple[spaces.Space[Any], spaces.Space[Any]]:
-    """Observation and action space, found by making the environment once."""
-    venv = evaluation_env(config)
+    """What the agent observes and does, found by making the environment once."""
+    venv = make_env(
+        config.env,
+        env_kwargs=config.env_kwargs,
+        wrappers=config.env_wrapper,
+        normalize=config.normalize,
+        import_modules=config.import_modules,
+    )
     venv.close()
     return venv.observation_space, venv.action_space
 
@@ -197,8 +199,10 @@ def _register_atari() -> bool:
 
 
 def _make_one(env_id: str, env_kwargs: dict[str, Any], render_mode: str | None) -> gym.Env[Any, Any]:
+    # an environment without pictures need not know the argument
+    rendering: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
     try:
-        return gym.make(env_id, render_mode=render_mode, **env_kwargs)
+        return gym.make(env_id, **rendering, **env_kwargs)
     except gym.error.DependencyNotInstalled as error:
         entry_point = str(gym.spec(env_id).entry_point)
         for folder, (extra, package) in _EXTRAS.items():

@@ -24,7 +24,7 @@ from stable_baselines3.common.vec_env import VecEnv
 import agents
 from agents import registry
 from tuning import environments, hyperparameters
-from tuning.callback import RunCallback
+from tuning.callback import RunCallback, trains_beside
 from tuning.config import RunConfig, resolve
 from tuning.errors import TrainingFailed, UsageError
 from tuning.evaluation import Evaluator
@@ -81,7 +81,7 @@ def train(
     resolved = resolve(
         algo, env_id, config=config, hyperparams=hyperparams, n_timesteps=n_timesteps, seed=seed, **settings
     )
-    with _torch_threads(resolved.threads):
+    with torch_threads(resolved.threads):
         model = build_model(resolved)
         evaluator = Evaluator(resolved)
         recorder = create_run(
@@ -121,7 +121,7 @@ def resume(run: str | os.PathLike[str], *, progress: bool = True, callback: Base
         raise UsageError(f"{folder.path} is still running as process {status['pid']}; wait, or interrupt it first")
     config = resolve(config=folder.config_path)
     recorder = Recorder(folder)
-    with _torch_threads(config.threads):
+    with torch_threads(config.threads):
         checkpoint = status.get("checkpoint") if recorder.model_path("last").is_file() else None
         if checkpoint is None:
             model, stopwatch = build_model(config), Stopwatch()
@@ -181,7 +181,7 @@ def _run(
     """Train to the end and leave the truth in status.json, however it ends."""
     folder = recorder.folder
     shown = reporter(f"{config.algo} {config.env} {folder.path.name}", config.n_timesteps, progress)
-    watch = RunCallback(config, recorder, evaluator, shown, stopwatch, trains_beside=_trains_beside(config))
+    watch = RunCallback(config, recorder, evaluator, shown, stopwatch, trains_beside=trains_beside(config))
     watch.model = model  # an interruption may come before learn gives it
     with ExitStack() as stack:
         stack.callback(evaluator.close)
@@ -224,13 +224,9 @@ def _learn(model: BaseAlgorithm, config: RunConfig, watch: RunCallback, callback
         model.learn(left, callback=callbacks, reset_num_timesteps=model.num_timesteps == 0)
 
 
-def _trains_beside(config: RunConfig) -> bool:
-    """Whether training goes on in other processes while this one evaluates."""
-    return registry.get(config.algo).asynchronous and config.hyperparams.get("n_workers", 1) > 1
-
-
 @contextmanager
-def _torch_threads(threads: int) -> Iterator[None]:
+def torch_threads(threads: int) -> Iterator[None]:
+    """As many torch threads in the block, and as many as before after it."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -20,7 +20,7 @@ KeyPath = tuple[str, ...]
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 
 # A mapping with one of these keys is one value of a kind ({schedule: linear, initial: 0.001}): replaced, never merged
-_KIND_KEYS = ("schedule", "type")
+_KIND_KEYS = ("schedule", "type", "rule")
 
 
 class _Loader(yaml.SafeLoader):

@@ -13,7 +13,7 @@ from gymnasium.utils import RecordConstructorArgs
 
 from wrappers.learning_wrapper import LearningWrapper
 from wrappers.observation_tree import ObservationTree, leaves_to_arrays, load_leaves
-from wrappers.rules import Rules, RunningOptions
+from wrappers.rules import Rules, RunningOptions, as_data
 from wrappers.running_statistics import RunningStatistics
 
 _PREFIX = "observation"
@@ -47,7 +47,7 @@ class NormalizeObservation(LearningWrapper):
         training: bool = True,
     ) -> None:
         RecordConstructorArgs.__init__(
-            self, rules=rules, epsilon=epsilon, clip=clip, decay=decay, warmup=warmup, training=training
+            self, rules=as_data(rules), epsilon=epsilon, clip=clip, decay=decay, warmup=warmup, training=training
         )
         super().__init__(env)
         options = RunningOptions(epsilon=epsilon, clip=clip, decay=decay, warmup=warmup)

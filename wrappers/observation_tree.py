@@ -1,5 +1,6 @@
 """Transforms for a whole observation, however deeply Dict and Tuple spaces are nested."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -79,19 +80,25 @@ def load_leaves(leaves: Mapping[str, Transform], arrays: Mapping[str, np.ndarray
     """Take over what `leaves_to_arrays` gave.
 
     Raises:
-        ValueError: the arrays have other keys or rules, or belong to other spaces; the message names the key.
+        ValueError: the arrays have other keys or rules, or belong to other spaces; the message names the key. Nothing
+            has changed then.
     """
     remedy = "use the environment and the rules the statistics were made with, or normalize anew."
     saved = {
         name[len(prefix) + 1 : -len("/rule")] for name in arrays if name.startswith(prefix) and name.endswith("/rule")
     }
-    for path in saved ^ set(leaves):
+    if saved != set(leaves):
+        path = max(saved ^ set(leaves))  # one that has a name rather than the whole observation, whose path is ""
         where, has = ("file", "environment") if path in saved else ("environment", "file")
-        raise ValueError(f"The {where} has the observation {path!r}, but the {has} has not; {remedy}")
+        what = f"the observation {path!r}" if path else "an observation without keys"
+        raise ValueError(f"The {where} has {what}, but the {has} has not; {remedy}")
+    groups = {}
     for path, transform in leaves.items():
         where = f"{prefix}/{path}" if path else prefix
         rule = str(arrays[f"{where}/rule"])
         if rule != transform.rule:
             raise ValueError(f"{transform.name}: saved with the rule {rule!r}, but it is {transform.rule!r}; {remedy}")
-        own = {name[len(where) + 1 :]: array for name, array in arrays.items() if name.startswith(f"{where}/")}
-        transform.load_arrays(own)
+        groups[path] = {name[len(where) + 1 :]: arrays[name] for name in arrays if name.startswith(f"{where}/")}
+        copy.copy(transform).load_arrays(groups[path])  # a trial, so that a refusal leaves all of them as they were
+    for path, transform in leaves.items():
+        transform.load_arrays(groups[path])

@@ -72,7 +72,7 @@ class RewardScale:
         """
         if self.by == "return":
             if len(sums) == 1:  # Python's floats beat arrays of one number
-                sums[0] = float(sums[0]) * self.gamma + float(rewards[0])
+                sums[0] = sums.item() * self.gamma + rewards.item()
             else:
                 self._gamma[()] = self.gamma
                 sums *= self._gamma
@@ -87,7 +87,7 @@ class RewardScale:
     def divisor(self, epsilon: float) -> float:
         """What rewards are divided by, positive; 1 during the warm-up."""
         if self.by == "return":
-            return float(self.statistics.scale(epsilon)[0])
+            return self.statistics.scale(epsilon).item()
         if not self.statistics.ready:
             return 1.0
         if self.by == "reward":

@@ -145,6 +145,15 @@ def children(space: spaces.Dict | spaces.Tuple, rules: Rules, name: str) -> dict
     return {key: (part, given.get(key, "auto")) for key, part in parts.items()}
 
 
+def as_data(rules: Any) -> Any:
+    """Rules as they can be written to JSON or YAML: bounds as lists instead of arrays, tuples as lists."""
+    if isinstance(rules, Mapping):
+        return {key: as_data(rule) for key, rule in rules.items()}
+    if isinstance(rules, np.ndarray | np.generic):
+        return rules.tolist()
+    return [as_data(rule) for rule in rules] if isinstance(rules, list | tuple) else rules
+
+
 def _parse(rule: Rules, name: str) -> tuple[str, Any, Any]:
     """Name of the rule and bounds given with it, None where none are given."""
     if isinstance(rule, Mapping):

@@ -150,7 +150,7 @@ class RunningStatistics(RunningMeanStd):
         if self._n_samples < self.warmup:
             scale.fill(1.0)
         elif self._size == 1:
-            scale[0] = math.sqrt(float(var[0]) + epsilon)
+            scale[0] = math.sqrt(var.item() + epsilon)
         else:
             self._epsilon[()] = epsilon
             _add(var, self._epsilon, scale)
@@ -536,13 +536,14 @@ class RunningStatistics(RunningMeanStd):
         """
         if self.frozen:
             self._refuse_if_frozen()
-        if batch.shape[1:] != self.shape:
+        shape = batch.shape
+        if shape[1:] != self.shape:
             refuse_shape(self.name, batch, self.shape)
-        line = batch if batch.ndim == 1 else batch.reshape(-1)
-        n = len(line)
-        mean = float(self._mean[0])
+        line = batch if len(shape) == 1 else batch.reshape(-1)
+        n = shape[0]
+        mean = self._mean.item()
         if n == 1:
-            total = float(line[0]) - mean
+            total = line.item() - mean
             squares = total * total
         else:
             if self._work.n != n:
@@ -555,12 +556,12 @@ class RunningStatistics(RunningMeanStd):
             refuse_numbers(self.name, batch)
         if self._delta is not None:
             self._delta.add(line.reshape(n, 1))
-        self._count += n
+        self._count = count = self._count + n
         self._n_samples += n
         self._version += 1
-        step = total / self._count
+        step = total / count
         self._mean[0] = mean + step
-        self._m2[0] = float(self._m2[0]) + squares - total * step
+        self._m2[0] = self._m2.item() + squares - total * step
 
     def _refuse_if_frozen(self) -> None:
         if self.frozen:
@@ -601,7 +602,7 @@ class RunningStatistics(RunningMeanStd):
             if not self._count:
                 self._var.fill(1.0)
             elif self._size == 1:  # Python's floats beat arrays of one number
-                self._var[0] = float(self._m2[0]) / self._count
+                self._var[0] = self._m2.item() / self._count
             else:
                 self._operand[()] = self._count
                 _divide(self._m2, self._operand, self._var)

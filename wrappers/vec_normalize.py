@@ -199,17 +199,17 @@ class VecNormalize(SB3VecNormalize):
     @contextmanager
     def freeze(self) -> Iterator[Self]:
         """Statistics stay as they are inside the `with` block; changing them directly raises there."""
-        frozen = list(self.learning_statistics().values())
-        before = self.training
+        before = [(statistics, statistics.frozen) for statistics in self.learning_statistics().values()]
+        was_training = self.training
         self.training = False
-        for statistics in frozen:
+        for statistics, _ in before:
             statistics.frozen = True
         try:
             yield self
         finally:
-            self.training = before
-            for statistics in frozen:
-                statistics.frozen = False
+            self.training = was_training
+            for statistics, was_frozen in before:
+                statistics.frozen = was_frozen
 
     def merge(self, other: SB3VecNormalize) -> None:
         """Take in what another wrapper, of either kind, has seen; the prior stands once.
@@ -440,7 +440,7 @@ class VecNormalize(SB3VecNormalize):
         scaled[...] = rewards
         if self.ret_rms is not reward.statistics or self.gamma != reward.gamma:
             self._prepare_reward()
-        squares = float(scaled.dot(scaled))
+        squares = scaled.dot(scaled).item()
         if not math.isfinite(squares):  # one number tells for all, before the returns know of it
             refuse_numbers("reward", rewards)
         if update:
@@ -449,7 +449,7 @@ class VecNormalize(SB3VecNormalize):
             return scaled.astype(np.float32)
         divisor, clip = reward.divisor(self.epsilon), self.clip_reward
         if self.num_envs == 1:  # Python's floats beat arrays of one number
-            scaled[0] = min(max(float(scaled[0]) / divisor, -clip), clip)
+            scaled[0] = min(max(scaled.item() / divisor, -clip), clip)
             return scaled.astype(np.float32)
         self._operand[()] = divisor
         scaled /= self._operand

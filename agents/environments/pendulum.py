@@ -1,4 +1,7 @@
-"""The pendulum of the off-policy actor-critic paper: a continuing task with three torques."""
+"""The pendulum of the off-policy actor-critic paper: a continuing task.
+
+With three torques (Degris, White and Sutton, 2012) and with a continuous one (Silver et al., 2014).
+"""
 
 from __future__ import annotations
 
@@ -12,24 +15,26 @@ from numpy.typing import NDArray
 
 MAX_SPEED = 78.54
 TIME_STEP = 0.01
-TORQUES = (-2.0, 0.0, 2.0)
+MAX_TORQUE = 2.0
+TORQUES = (-MAX_TORQUE, 0.0, MAX_TORQUE)
 
 
-class DegrisPendulum(gym.Env[NDArray[np.float32], np.int64]):
-    """Swing a pole up and balance it with torques too weak to lift it at once; the reward is cos(theta).
+class Pendulum(gym.Env[NDArray[np.float32], Any]):
+    """The pole itself; subclasses say which torques there are.
 
     ``v += -0.01 v + 9.8 sin(theta) + u``, |v| <= 78.54, then ``theta += 0.01 v``, wrapped to [-pi, pi). theta = 0 is
-    upright, actions 0, 1, 2 are u = -2, 0, 2. Starts at rest at a uniform angle and never terminates.
+    upright and the reward is cos(theta). Starts at rest at a uniform angle and never terminates.
 
-    Observation: (theta, v) as float32.
+    Args:
+        action_space: of the subclass.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  (the base class declares an instance attribute)
 
-    def __init__(self) -> None:
+    def __init__(self, action_space: spaces.Space) -> None:
         bound = np.array([math.pi, MAX_SPEED], dtype=np.float32)
         self.observation_space = spaces.Box(-bound, bound)
-        self.action_space = spaces.Discrete(len(TORQUES))
+        self.action_space = action_space
         self._angle = 0.0
         self._velocity = 0.0
 
@@ -42,9 +47,9 @@ class DegrisPendulum(gym.Env[NDArray[np.float32], np.int64]):
         self._velocity = 0.0
         return self._observation(), {}
 
-    def step(self, action: np.int64) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """Apply one of the three torques for one step."""
-        velocity = self._velocity - 0.01 * self._velocity + 9.8 * math.sin(self._angle) + TORQUES[int(action)]
+    def turn(self, torque: float) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """One step with u in [-2, 2]."""
+        velocity = self._velocity - 0.01 * self._velocity + 9.8 * math.sin(self._angle) + torque
         velocity = min(max(velocity, -MAX_SPEED), MAX_SPEED)
         self._angle = (self._angle + TIME_STEP * velocity + math.pi) % (2.0 * math.pi) - math.pi
         self._velocity = velocity
@@ -52,3 +57,33 @@ class DegrisPendulum(gym.Env[NDArray[np.float32], np.int64]):
 
     def _observation(self) -> NDArray[np.float32]:
         return np.array((self._angle, self._velocity), dtype=np.float32)
+
+
+class DegrisPendulum(Pendulum):
+    """Swing a pole up and balance it with three torques too weak to lift it at once; see ``Pendulum``.
+
+    Actions 0, 1, 2 are u = -2, 0, 2. Observation: (theta, v) as float32.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Discrete(len(TORQUES)))
+
+    def step(self, action: np.int64) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Apply one of the three torques for one step."""
+        return self.turn(TORQUES[int(action)])
+
+
+class ContinuousPendulum(Pendulum):
+    """The same pole with any torque u in [-2, 2]; what lies outside is clipped.
+
+    Silver et al. (2014) give no equations; the off-policy actor-critic paper's dynamics are our choice.
+
+    Observation: (theta, v) as float32. Action: [1].
+    """
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Box(-MAX_TORQUE, MAX_TORQUE, (1,), np.float32))
+
+    def step(self, action: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Apply the torque for one step."""
+        return self.turn(min(max(float(action[0]), -MAX_TORQUE), MAX_TORQUE))

@@ -26,12 +26,10 @@ from numpy.typing import NDArray
 
 from agents.common.gtd import td_error
 from agents.common.traces import emphasis_weight, followon_trace
-from agents.off_pac.errors import TrainingDivergedError
+from agents.online.divergence import LIMIT, magnitude, unusable_input
+from agents.online.errors import TrainingDivergedError
 
 FloatArray = NDArray[np.float64]
-
-# Beyond this no task's value can lie, and squares are still far from the largest float.
-_LIMIT = 1e100
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ class LinearLearner(ABC):
             score = [weight * part for part in score]
         handle, correlation = self._trace(env, x, score, rho, outputs[-1])
         # Written so that NaN fails as well.
-        if not (-_LIMIT < delta < _LIMIT and -_LIMIT < correlation < _LIMIT):
+        if not (-LIMIT < delta < LIMIT and -LIMIT < correlation < LIMIT):
             raise self._divergence(reward, outputs)
         return handle, x, next_x, delta, outputs[-1], correlation, discount
 
@@ -158,21 +156,19 @@ class LinearLearner(ABC):
 
     def _divergence(self, reward: float, outputs: Sequence[float]) -> TrainingDivergedError | ValueError:
         """The error that says what went wrong."""
-        if not math.isfinite(reward):
-            return ValueError(f"The environment gave the reward {reward}, but it must be finite; mend the environment.")
-        largest = [_magnitude(part) for part in (self.table[:, :-2], self.table[:, -2], self.table[:, -1])]
+        if (unusable := unusable_input(reward)) is not None:
+            return unusable
+        largest = [magnitude(part) for part in (self.table[:, :-2], self.table[:, -2], self.table[:, -1])]
         actor, critic, secondary = largest
-        if max(critic, secondary) > math.sqrt(_LIMIT):
+        if max(critic, secondary) > math.sqrt(LIMIT):
             name = "critic_learning_rate" if critic >= secondary else "secondary_learning_rate"
-        elif actor > math.sqrt(_LIMIT):
+        elif actor > math.sqrt(LIMIT):
             name = "learning_rate"
-        elif not all(math.isfinite(output) for output in outputs):
-            return ValueError(
-                "The observation holds NaN or infinity, but features must be finite; mend the environment."
-            )
+        elif (unusable := unusable_input(reward, outputs)) is not None:
+            return unusable
         else:
             return TrainingDivergedError(
-                f"The eligibility traces have grown beyond {math.sqrt(_LIMIT):.0e}: products of importance ratios "
+                f"The eligibility traces have grown beyond {math.sqrt(LIMIT):.0e}: products of importance ratios "
                 f"outgrow "
                 f"trace_decay={self.settings.trace_decay}; lower it, or choose a behavior policy closer to the "
                 f"target policy."
@@ -184,9 +180,3 @@ class LinearLearner(ABC):
             f"10, or "
             'use critic="tdrc".'
         )
-
-
-def _magnitude(weights: FloatArray) -> float:
-    """Largest absolute value; infinite where one is NaN."""
-    largest = float(np.max(np.abs(weights))) if weights.size else 0.0
-    return math.inf if math.isnan(largest) else largest

@@ -15,10 +15,8 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import MaybeCallback, RolloutReturn, Schedule, TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.utils import FloatSchedule
@@ -30,23 +28,17 @@ from agents.off_pac.arguments import check_arguments
 from agents.off_pac.behavior import Behavior, BehaviorPolicy, make_behavior
 from agents.off_pac.deep_policy import CnnPolicy, DeepPolicy, MlpPolicy, MultiInputPolicy
 from agents.off_pac.dense_learner import DenseLearner
-from agents.off_pac.images import untransposed
 from agents.off_pac.learner import LearnerSettings, LinearLearner
 from agents.off_pac.linear_policy import LinearPolicy, TileCodingPolicy
 from agents.off_pac.offline import learn_from_dataset
-from agents.off_pac.online import OnlineRun
+from agents.off_pac.online import LinearRun
 from agents.off_pac.replay_buffers import make_replay_buffer
 from agents.off_pac.replayed import act, copy_target, update
 from agents.off_pac.sparse_learner import SparseLearner
-
-_MODELS = (BaseAlgorithm, BasePolicy)
-
-
-class _NotInTheFile:
-    """Stands for a behavior policy that was a model and therefore not saved."""
+from agents.online.algorithm import OnlineAlgorithm
 
 
-class OffPAC(OffPolicyAlgorithm):
+class OffPAC(OnlineAlgorithm):
     """Off-policy actor-critic with importance ratios.
 
     ``predict`` acts with the target policy, so ``EvalCallback``'s ``eval/`` is the target's return while
@@ -93,6 +85,7 @@ class OffPAC(OffPolicyAlgorithm):
         "CnnPolicy": CnnPolicy,
         "MultiInputPolicy": MultiInputPolicy,
     }
+    step_size_names: ClassVar[tuple[str, ...]] = ("learning_rate", "critic_learning_rate", "secondary_learning_rate")
 
     def __init__(
         self,
@@ -140,7 +133,7 @@ class OffPAC(OffPolicyAlgorithm):
         learning_rate = default_rate if learning_rate is None else learning_rate
         super().__init__(
             policy,
-            None if env is None else resolve(env),  # type: ignore[arg-type]
+            None if env is None else resolve(env),
             learning_rate=learning_rate,
             buffer_size=buffer_size,
             learning_starts=learning_starts,
@@ -177,7 +170,6 @@ class OffPAC(OffPolicyAlgorithm):
         self.ratio_statistics = RatioStatistics()
         self.generator = np.random.default_rng(seed)
         self._n_calls = 0
-        self._unsaved_behavior: str | None = None
         self.clear_traces()
         self._learner: LinearLearner | None = None
         check_arguments(self)
@@ -244,46 +236,13 @@ class OffPAC(OffPolicyAlgorithm):
         if seed is not None:
             self.generator = np.random.default_rng(seed)
 
-    def set_env(self, env: EnvironmentLike, force_reset: bool = True) -> None:
-        """Learn from another environment of the same spaces and number of copies from now on.
-
-        Args:
-            env: id, Gymnasium environment, VecEnv, or a callable that returns either.
-            force_reset: begin with a reset.
-        """
-        super().set_env(resolve(env), force_reset)
-
-    @classmethod
-    def load(
-        cls,
-        path: str | pathlib.Path | BufferedIOBase,
-        env: EnvironmentLike | None = None,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Self:
-        """As SB3's; ``env`` may also be an id or a callable.
-
-        A behavior policy that was a model is not in the file: pass it as ``behavior_policy`` before learning goes on.
-        """
-        model = super().load(path, None if env is None else resolve(env), *args, **kwargs)
-        if model._unsaved_behavior is not None and "behavior_policy" not in kwargs:
-            model.behavior_policy = _NotInTheFile
-        return model
-
     def save(self, path: str | pathlib.Path | BufferedIOBase, *args: Any, **kwargs: Any) -> None:
         """As SB3's, with the traces of the moment; a behavior policy that is a model is left out."""
         self._export_traces()
-        if isinstance(self.behavior_policy, _MODELS):
-            self._unsaved_behavior = type(self.behavior_policy).__name__
-        elif self.behavior_policy is not _NotInTheFile:
-            self._unsaved_behavior = None
         super().save(path, *args, **kwargs)
 
     def _excluded_save_params(self) -> list[str]:
-        excluded = [*super()._excluded_save_params(), "behavior", "generator", "ratio_statistics", "_learner"]
-        if self._unsaved_behavior is not None:
-            excluded.append("behavior_policy")
-        return excluded
+        return [*super()._excluded_save_params(), "behavior", "generator", "ratio_statistics", "_learner"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         if self.is_linear:
@@ -318,12 +277,7 @@ class OffPAC(OffPolicyAlgorithm):
             ValueError: the behavior policy is not usable, or was not saved with a model that was loaded.
             TrainingDivergedError: a linear agent's weights have grown beyond all use.
         """
-        if self.behavior_policy is _NotInTheFile:
-            raise ValueError(
-                f"This model was saved with a {self._unsaved_behavior} as its behavior policy, which its file does "
-                f"not hold; "
-                "pass it again: OffPAC.load(path, env=env, behavior_policy=model)."
-            )
+        self._check_behavior_is_here()
         # Here and not only at construction: the attribute is free to be changed between two calls.
         self.behavior = make_behavior(self.behavior_policy, self.action_space)
         self.ratio_statistics.clear()
@@ -338,7 +292,7 @@ class OffPAC(OffPolicyAlgorithm):
         callback.on_training_start(locals(), globals())
         assert self.env is not None
         self._learner = self.make_learner(self.n_envs)
-        run = OnlineRun(self, self._learner, total_timesteps, log_interval)
+        run = LinearRun(self, self._learner, total_timesteps, log_interval)
         try:
             if unwatched and run.fits_single(self.env):
                 run.run_single(self.env)
@@ -429,28 +383,6 @@ class OffPAC(OffPolicyAlgorithm):
             self.critic_lr_schedule(progress),
             self.secondary_lr_schedule(progress),
         )
-
-    @property
-    def constant_step_sizes(self) -> bool:
-        """Whether no step size follows a schedule."""
-        given = (self.learning_rate, self.critic_learning_rate, self.secondary_learning_rate)
-        return all(rate is None or isinstance(rate, float | int) for rate in given)
-
-    def raw_observations(self) -> NDArray | dict[str, NDArray]:
-        """[n_envs, ...] last observations as the environment gave them: not normalized, images not transposed."""
-        assert self.env is not None
-        assert self._last_obs is not None
-        if self._vec_normalize_env is not None:
-            assert self._last_original_obs is not None
-            return self._last_original_obs
-        return untransposed(self._last_obs, self.env)
-
-    def remember_observations(self, observations: Any, dones: NDArray[np.bool_]) -> None:
-        """Keep what the next step starts from."""
-        self._last_obs = observations
-        self._last_episode_starts = dones
-        if self._vec_normalize_env is not None:
-            self._last_original_obs = self._vec_normalize_env.get_original_obs()
 
     # learning with a deep policy
 

@@ -1,177 +1,125 @@
-"""Linear Off-PAC beside a running environment: one update for each transition, as it comes.
-
-Two loops do the same. ``run`` drives any vector environment and its callbacks. ``run_single`` drives the one
-environment inside a plain DummyVecEnv directly when nobody watches the steps: the copies that the vector interface
-makes cost more than the update. The tests hold them to the same weights, bit for bit.
-"""
+"""Linear Off-PAC beside a running environment: what is decided and learned in each step of ``agents.online.run``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-import numpy as np
-from gymnasium import spaces
-from stable_baselines3.common.callbacks import BaseCallback
+from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
-from agents.common.softmax_policy import softmax, softmax_score
 from agents.off_pac.actors import make_actor
+from agents.off_pac.behavior.base import ContinuousBehavior
 from agents.off_pac.behavior.mixture import DiscreteMixture
 from agents.off_pac.learner import LinearLearner, StepSizes
 from agents.off_pac.linear_policy import LinearPolicy
+from agents.online.run import OnlineRun, ended_for_good
 
 if TYPE_CHECKING:
     from agents.off_pac.off_pac import OffPAC
 
 
-class OnlineRun:
+class LinearRun(OnlineRun):
     """One call of ``learn`` with a linear policy.
 
     Args:
-        model: the algorithm; its counters, logger and last observations are used and kept up to date.
+        model: the algorithm.
         learner: weights and traces.
         total_timesteps: where to stop.
         log_interval: episodes between two log entries, None for none.
     """
 
+    model: OffPAC
+
     def __init__(self, model: OffPAC, learner: LinearLearner, total_timesteps: int, log_interval: int | None) -> None:
         assert isinstance(model.policy, LinearPolicy)
-        self.model = model
+        super().__init__(model, total_timesteps, log_interval)
         self.policy = model.policy
         self.features = model.policy.feature_map
         self.learner = learner
-        self.total_timesteps = total_timesteps
-        self.log_interval = log_interval
         self.gamma = model.gamma
         self.regularization = learner.settings.regularization
+        self._actor = make_actor(model.behavior, model.action_space, self.policy)
+        self._constant = model.constant_step_sizes
+        self._sizes = self._step_sizes()
         for env, starts in enumerate(model._last_episode_starts):  # type: ignore[arg-type]
             if starts:
                 learner.reset_trace(env)
 
-    def run(self, env: VecEnv, callback: BaseCallback) -> None:
-        """Step, call back and learn until the budget is used up or a callback says stop."""
-        model, learner = self.model, self.learner
-        total_timesteps = self.total_timesteps
-        actor = make_actor(model.behavior, model.action_space, self.policy)
-        features = [self.features(observation) for observation in model._last_obs]  # type: ignore[union-attr]
-        while model.num_timesteps < self.total_timesteps:
-            callback.on_rollout_start()
-            outputs = [learner.predict(x) for x in features]
-            watched = model.raw_observations() if model.behavior.uses_observations else None
-            actions, clipped_actions, ratios, scores = actor.decide(watched, outputs, model.generator)
-            new_obs, rewards, dones, infos = env.step(clipped_actions)
-            model.num_timesteps += env.num_envs
-            callback.update_locals(locals())
-            continue_training = callback.on_step()
-            if self.policy.table() is not learner.table:
-                raise AssertionError("the policy's table must not change its place while a run uses it")
-            model._update_info_buffer(infos, dones)
+    def begin(self, observations: Any) -> None:
+        """Features of the first observations."""
+        self._features = [self.features(observation) for observation in observations]
 
-            sizes = self._step_sizes()
-            following = [self.features(observation) for observation in new_obs]
-            corrections = []
-            for i, (reward, done, info) in enumerate(zip(rewards.tolist(), dones.tolist(), infos, strict=True)):
-                terminated = done and not info.get("TimeLimit.truncated", False)
-                # Behind an episode's end new_obs is the next episode's first observation.
-                next_x = self.features(info["terminal_observation"]) if done else following[i]
-                discount = 0.0 if terminated else self.gamma
-                corrections.append(
-                    learner.evaluate(i, features[i], outputs[i], scores[i], ratios[i], reward, discount, next_x)
-                )
-                model.ratio_statistics.add(ratios[i])
-            self._apply(corrections, sizes)
-            model._n_updates += env.num_envs
-            features = following
-            model.remember_observations(new_obs, dones)
-            model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)
-            for i in np.flatnonzero(dones).tolist():
-                learner.reset_trace(i)
-                self._count_episode()
-            if not continue_training:
-                return
-            callback.on_rollout_end()
+    def decide(self) -> tuple[NDArray, NDArray]:
+        """Let the behavior act; ratios and scores are kept."""
+        model = self.model
+        self._outputs = [self.learner.predict(x) for x in self._features]
+        watched = model.raw_observations() if model.behavior.uses_observations else None
+        actions, executed, self._ratios, self._scores = self._actor.decide(watched, self._outputs, model.generator)
+        return actions, executed
+
+    def before_callback(self) -> dict[str, Any]:
+        """Importance ratios and scores of the step."""
+        return {"ratios": self._ratios, "scores": self._scores}
+
+    def learn(self, new_obs: Any, rewards: NDArray, dones: NDArray, infos: list[dict[str, Any]]) -> None:
+        """One update for each environment."""
+        learner, features = self.learner, self._features
+        if self.policy.table() is not learner.table:
+            raise AssertionError("the policy's table must not change its place while a run uses it")
+        sizes = self._step_sizes()
+        following = [self.features(observation) for observation in new_obs]
+        corrections = []
+        for i, (reward, done, info) in enumerate(zip(rewards.tolist(), dones.tolist(), infos, strict=True)):
+            # Behind an episode's end new_obs is the next episode's first observation.
+            next_x = self.features(info["terminal_observation"]) if done else following[i]
+            discount = 0.0 if ended_for_good(done, info) else self.gamma
+            ratio = self._ratios[i]
+            corrections.append(
+                learner.evaluate(i, features[i], self._outputs[i], self._scores[i], ratio, reward, discount, next_x)
+            )
+            self.model.ratio_statistics.add(ratio)
+        # Only now, after every error has been computed from the old weights.
+        if self.regularization:
+            learner.regularize(len(corrections) * sizes.secondary * self.regularization)
+        for correction in corrections:
+            learner.apply(correction, sizes)
+        self._features = following
+
+    def restart(self, env: int) -> None:
+        """Traces begin anew."""
+        self.learner.reset_trace(env)
 
     def fits_single(self, env: VecEnv) -> TypeGuard[DummyVecEnv]:
-        """Whether ``run_single`` can take over: one environment in a plain DummyVecEnv, a mixture as behavior."""
-        # A subclass may do anything in its step.
-        plain = type(env) is DummyVecEnv and env.num_envs == 1 and not isinstance(env.observation_space, spaces.Dict)
-        return plain and isinstance(self.model.behavior, DiscreteMixture)
+        """Discrete actions need a mixture of uniform and target policy as behavior, Box actions take any."""
+        behavior = self.model.behavior
+        return super().fits_single(env) and isinstance(behavior, DiscreteMixture | ContinuousBehavior)
 
-    def _apply(self, corrections: list[tuple[Any, ...]], sizes: StepSizes) -> None:
-        """Change the weights, after every error has been computed from the old ones."""
+    def begin_one(self, observation: NDArray) -> None:
+        """Features of the first observation."""
+        self._observation = observation
+        self._x = self.features(observation)
+
+    def decide_one(self) -> Any:
+        """Let the behavior act; ratio and score are kept."""
+        self._output = self.learner.predict(self._x)
+        action, self._rho, self._score = self._actor.decide_one(self._observation, self._output, self.model.generator)
+        return action
+
+    def learn_one(self, observation: NDArray, reward: float, terminated: bool) -> None:
+        """One update."""
+        learner, rho = self.learner, self._rho
+        sizes = self._sizes if self._constant else self._step_sizes()
+        next_x = self.features(observation)
+        discount = 0.0 if terminated else self.gamma
+        correction = learner.evaluate(0, self._x, self._output, self._score, rho, reward, discount, next_x)
+        self.model.ratio_statistics.add(rho)
         if self.regularization:
-            self.learner.regularize(len(corrections) * sizes.secondary * self.regularization)
-        for correction in corrections:
-            self.learner.apply(correction, sizes)
-
-    def run_single(self, venv: DummyVecEnv) -> None:
-        """The same for one environment, without callbacks, whose behavior is a mixture of uniform and target policy."""
-        model, learner, behavior = self.model, self.learner, self.model.behavior
-        assert isinstance(behavior, DiscreteMixture)
-        env, represent, gamma = venv.envs[0], self.features, self.gamma
-        dtype = venv.observation_space.dtype
-        draw, add_ratio = model.generator.random, model.ratio_statistics.add
-        executable = [np.int64(action) for action in range(behavior.n_actions)]
-        constant = model.constant_step_sizes
-        sizes = self._step_sizes()
-        observation: Any = model._last_obs[0]  # type: ignore[index]
-        reward, done, info = np.float32(0.0), False, venv.buf_infos[0]
-        x = represent(observation)
-        try:
-            while model.num_timesteps < self.total_timesteps:
-                outputs = learner.predict(x)
-                target = softmax(outputs[:-2])
-                action, probability = behavior.draw_one(target, draw())
-                observation, given_reward, terminated, truncated, info = env.step(executable[action])
-                observation = np.asarray(observation, dtype=dtype)
-                reward, done = np.float32(given_reward), terminated or truncated
-                model.num_timesteps += 1
-                if not constant:
-                    sizes = self._step_sizes()
-                next_x = represent(observation)
-                rho = target[action] / probability
-                correction = learner.evaluate(
-                    0,
-                    x,
-                    outputs,
-                    softmax_score(target, action),
-                    rho,
-                    float(reward),
-                    0.0 if terminated else gamma,
-                    next_x,
-                )
-                add_ratio(rho)
-                if self.regularization:
-                    learner.regularize(sizes.secondary * self.regularization)
-                learner.apply(correction, sizes)
-                model._n_updates += 1
-                info["TimeLimit.truncated"] = truncated and not terminated
-                if done:
-                    info["terminal_observation"] = observation
-                    observation, venv.reset_infos[0] = env.reset()
-                    observation = np.asarray(observation, dtype=dtype)
-                    next_x = represent(observation)
-                    learner.reset_trace(0)
-                    model._update_info_buffer([info], np.array([True]))
-                    model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)
-                    self._count_episode()
-                elif not constant:
-                    model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)
-                x = next_x
-        finally:
-            # Leave the vector environment and the model as if every step had gone through them.
-            venv.buf_rews[0], venv.buf_dones[0], venv.buf_infos[0] = reward, done, info
-            venv._save_obs(0, observation)
-            model.remember_observations(venv._obs_from_buf(), np.array([done]))
-            model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)
+            learner.regularize(sizes.secondary * self.regularization)
+        learner.apply(correction, sizes)
+        self._observation, self._x = observation, next_x
 
     def _step_sizes(self) -> StepSizes:
         """The three step sizes of now, each divided by the number of active features where the policy asks for it."""
         divisor = self.policy.step_size_divisor
         actor, critic, secondary = self.model.learning_rates()
         return StepSizes(actor / divisor, critic / divisor, secondary / divisor)
-
-    def _count_episode(self) -> None:
-        self.model._episode_num += 1
-        if self.log_interval is not None and self.model._episode_num % self.log_interval == 0:
-            self.model.dump_logs()

@@ -5,6 +5,7 @@ import stable_baselines3
 
 from agents.a3c import A3C
 from agents.async_q import AsyncNStepQ, AsyncQLearning, AsyncSarsa
+from agents.dpg import DPG
 from agents.off_pac import OffPAC
 from agents.registry.spec import AgentSpec
 
@@ -77,6 +78,13 @@ BUILTIN_SPECS = (
         "MlpPolicy",
         "Lillicrap, Hunt, Pritzel, Heess, Erez, Tassa, Silver, Wierstra: Continuous Control with Deep Reinforcement "
         "Learning, 2016",
+        _CONTINUOUS,
+    ),
+    AgentSpec(
+        "dpg",
+        DPG,
+        "MlpPolicy",
+        "Silver, Lever, Heess, Degris, Wierstra, Riedmiller: Deterministic Policy Gradient Algorithms, 2014",
         _CONTINUOUS,
     ),
     AgentSpec(

@@ -346,6 +346,17 @@ def test_frozen_it_changes_nothing_and_goes_on_afterwards():
         venv.merge(VecNormalize(make()))
 
 
+def test_a_freeze_block_inside_another_does_not_end_it():
+    venv = VecNormalize(make())
+    with venv.freeze():
+        with venv.freeze():
+            pass
+        assert not venv.training
+        with pytest.raises(RuntimeError, match="frozen"):
+            venv.obs_rms.update(np.zeros((1, *venv.obs_rms.shape)))
+    venv.obs_rms.update(np.zeros((1, *venv.obs_rms.shape)))
+
+
 @pytest.mark.parametrize("kind", [VecNormalize, SB3VecNormalize])
 @pytest.mark.parametrize(("space", "name"), [(FREE, None), (BOXES, "speed")])
 def test_a_merge_equals_having_seen_both_streams(kind, space, name):

@@ -12,7 +12,7 @@ import typer
 import typer.core
 
 from agents.errors import MissingExtraError
-from tuning.cli import result_commands, run_commands
+from tuning.cli import result_commands, run_commands, tune_command
 from tuning.errors import TrainingFailed, UsageError
 
 
@@ -41,6 +41,7 @@ app = typer.Typer(
 )
 run_commands.register(app)
 result_commands.register(app)
+tune_command.register(app)
 
 
 def _print_version(wanted: bool) -> None:

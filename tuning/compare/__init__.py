@@ -6,7 +6,7 @@ what failed or was interrupted is trained again. One run's crash leaves the othe
 
 from tuning.compare.comparison import Comparison, compare
 from tuning.compare.display import Bars, Lines, Quiet, ending, quiet
-from tuning.compare.jobs import Job, plan
+from tuning.compare.jobs import Job, job_of_file, plan
 from tuning.compare.report import Files
 from tuning.compare.schedule import Outcome, Progress, Watcher, run_jobs
 
@@ -22,6 +22,7 @@ __all__ = [
     "Watcher",
     "compare",
     "ending",
+    "job_of_file",
     "plan",
     "quiet",
     "run_jobs",

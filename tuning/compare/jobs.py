@@ -115,6 +115,22 @@ def plan(
     ]
 
 
+def job_of_file(file: Path, seed: int, runs_dir: Path) -> Job:
+    """The run of a configuration file with a seed of its own.
+
+    Args:
+        file: as `actorzoo train --config` takes it.
+        seed: in place of the file's.
+        runs_dir: folder below which the run will lie.
+
+    Raises:
+        UsageError: something in the file is wrong.
+    """
+    config = resolve(config=file, seed=seed)
+    arguments = ["train", "--config", str(file), "--seed", str(seed), "--runs-dir", str(runs_dir), "--no-progress"]
+    return Job(config=config, runs_dir=runs_dir, cores=_cores(config), arguments=tuple(arguments))
+
+
 def refuse_running(jobs: Sequence[Job]) -> None:
     """Leave runs alone that another process on this machine is training right now.
 

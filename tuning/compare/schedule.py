@@ -1,15 +1,13 @@
 """As many runs at once as there are cores for; one's crash leaves the others alone; Ctrl-C stops all of them."""
 
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import FrameType
 
 from tuning.compare.child import Child
 from tuning.compare.jobs import Job
+from tuning.interruption import collected_signals
 from tuning.runs import RunFolder
 
 POLL_SECONDS = 0.1
@@ -101,7 +99,7 @@ def run_jobs(
     running: list[Child] = []
     outcomes: list[Outcome] = []
     last_look = 0.0
-    with _signals() as received:
+    with collected_signals() as received:
         try:
             while (waiting or running) and not received:
                 for job in _startable(waiting, [child.job for child in running], cores, at_once):
@@ -165,29 +163,3 @@ def _stop(running: Sequence[Child], grace_seconds: float, received: Sequence[int
         time.sleep(POLL_SECONDS)
     for child in running:
         child.end(interrupted=True)
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect the signals that ask this process to stop, instead of being torn out of whatever is being done.
-
-    An exception between a process' start and the line that remembers it would leave that process running for ever.
-    Python allows handlers in the main thread only; elsewhere the list stays empty.
-    """
-    received: list[int] = []
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-    # what is ignored stays ignored: nohup means that SIGHUP shall not end anything
-    numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, remember) for number in numbers}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

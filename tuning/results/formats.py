@@ -23,7 +23,7 @@ def _csv(table: pd.DataFrame) -> str:
 
 def _json(table: pd.DataFrame) -> str:
     """A list of objects, one a row; what is missing is null."""
-    return table.to_json(orient="records", indent=2, double_precision=15, force_ascii=False) + "\n"
+    return table.to_json(orient="records", indent=2, double_precision=15, force_ascii=False, date_format="iso") + "\n"
 
 
 def _parquet(table: pd.DataFrame) -> bytes:

@@ -15,6 +15,7 @@ from tuning.statistics.improvement import (
     probability_of_improvement,
 )
 from tuning.statistics.point import iqm, mean, median, optimality_gap, pool, std
+from tuning.statistics.prediction import prediction_interval
 
 __all__ = [
     "Interval",
@@ -32,6 +33,7 @@ __all__ = [
     "median",
     "optimality_gap",
     "pool",
+    "prediction_interval",
     "probability_of_improvement",
     "std",
     "stratified_interval",

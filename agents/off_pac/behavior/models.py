@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch as th
 from gymnasium import spaces
@@ -18,38 +16,7 @@ from agents.off_pac.behavior.base import (
     FloatArray,
     Observations,
 )
-
-
-class _Acting:
-    """A model or policy, and how it is fed: raw observations, normalized as the model's own training did."""
-
-    def __init__(self, model: BaseAlgorithm | BasePolicy, action_space: spaces.Space) -> None:
-        self.model = model if isinstance(model, BaseAlgorithm) else None
-        self.policy: Any = model.policy if isinstance(model, BaseAlgorithm) else model
-        self.name = f"The behavior policy ({type(model).__name__})"
-        own = self.policy.action_space
-        if isinstance(own, spaces.Discrete) and isinstance(action_space, spaces.Discrete):
-            same = own.n == action_space.n
-        else:
-            same = own == action_space
-        if not same:
-            raise ValueError(
-                f"{self.name} acts in {own}, but the environment takes {action_space}; give a policy for this "
-                f"environment."
-            )
-        if hasattr(self.policy, "lstm_actor"):
-            raise ValueError(
-                f"{self.name} is recurrent, but a behavior policy must be a function of the observation; pass one "
-                f"without memory."
-            )
-
-    def tensors(self, observations: Observations) -> Any:
-        """Observations as the policy's network takes them."""
-        self.policy.set_training_mode(False)
-        normalizer = None if self.model is None else self.model.get_vec_normalize_env()
-        if normalizer is not None:
-            observations = normalizer.normalize_obs(observations)
-        return self.policy.obs_to_tensor(observations)[0]
+from agents.online.acting import Acting
 
 
 class DiscreteModel(DiscreteBehavior):
@@ -64,7 +31,7 @@ class DiscreteModel(DiscreteBehavior):
     """
 
     def __init__(self, model: BaseAlgorithm | BasePolicy, action_space: spaces.Discrete) -> None:
-        self._acting = _Acting(model, action_space)
+        self._acting = Acting(model, action_space)
         self.name = self._acting.name
         self._n_actions = int(action_space.n)
         self._categorical = hasattr(self._acting.policy, "get_distribution")
@@ -104,7 +71,7 @@ class ContinuousModel(ContinuousBehavior):
     """
 
     def __init__(self, model: BaseAlgorithm | BasePolicy, action_space: spaces.Box) -> None:
-        self._acting = _Acting(model, action_space)
+        self._acting = Acting(model, action_space)
         self.name = self._acting.name
         policy = self._acting.policy
         self._own_density = hasattr(policy, "get_distribution")

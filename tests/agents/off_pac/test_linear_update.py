@@ -4,8 +4,10 @@ Every variant is compared weight by weight, so a dropped or inverted ratio, x in
 termination, none behind a truncation, traces that survive an episode or an actor without its ratio all show here.
 """
 
+import gymnasium as gym
 import numpy as np
 import pytest
+import torch as th
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from agents.common.features import TileCoding
@@ -20,6 +22,21 @@ ALPHAS = {"alpha_u": 0.3, "alpha_v": 0.2, "alpha_w": 0.05}
 
 def fixed(observations):
     return np.tile(B, (len(observations), 1))
+
+
+class BoxProcess(gym.ActionWrapper):
+    """Two real numbers, of which the larger one's index is the discrete action, or the third when both are negative."""
+
+    def __init__(self):
+        super().__init__(SmallProcess("vector"))
+        self.action_space = gym.spaces.Box(-1.0, 3.0, (2,), np.float32)
+
+    def action(self, action):
+        return 2 if max(action) < 0 else int(np.argmax(action))
+
+
+def normal_by_observation(observations):
+    return th.distributions.Normal(th.from_numpy(observations[:, :2]), 0.7)
 
 
 def weights(model):
@@ -183,18 +200,28 @@ def test_ratios_are_exactly_one_on_policy():
 @pytest.mark.parametrize("behavior", ["uniform", "target", 0.5])
 @pytest.mark.parametrize("observe", ["index", "vector"])
 def test_the_unwatched_loop_learns_what_the_watched_one_learns_bit_for_bit(observe, behavior, critic, trace_decay):
+    assert_both_loops_agree(
+        lambda: SmallProcess(observe), behavior_policy=behavior, critic=critic, trace_decay=trace_decay
+    )
+
+
+@pytest.mark.parametrize("trace_decay", [0.0, 0.8])
+@pytest.mark.parametrize("behavior", ["uniform", "target", 0.5, normal_by_observation])
+def test_so_it_is_with_box_actions(behavior, trace_decay):
+    assert_both_loops_agree(BoxProcess, behavior_policy=behavior, trace_decay=trace_decay)
+
+
+def assert_both_loops_agree(make_env, **arguments):
     models = []
     for callback in (None, lambda *_: True):
         model = OffPAC(
             "LinearPolicy",
-            SmallProcess(observe),
-            behavior_policy=behavior,
-            critic=critic,
-            trace_decay=trace_decay,
+            make_env(),
             emphasis=0.3,
             gamma=0.8,
             seed=11,
             learning_rate=lambda progress: 0.1 * progress,
+            **arguments,
         )
         model.learn(211, callback=callback)
         model.learn(40, callback=callback, reset_num_timesteps=False)

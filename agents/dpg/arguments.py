@@ -1,0 +1,63 @@
+"""What the arguments of ``DPG`` may be."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from gymnasium import spaces
+
+from agents.dpg.layout import COMPATIBLE_VARIANTS, VARIANTS
+
+if TYPE_CHECKING:
+    from agents.dpg.dpg import DPG
+
+
+def check_action_space(space: spaces.Space) -> None:
+    """Refuse what has no gradient.
+
+    Raises:
+        AssertionError: not a Box; names algorithms that take the space.
+    """
+    assert isinstance(space, spaces.Box), (
+        f"The algorithm only supports Box as action space but {space} was provided: a deterministic policy gradient "
+        "needs actions that can be moved a little. "
+        + (
+            "Use OffPAC, DQN or A3C for Discrete actions."
+            if isinstance(space, spaces.Discrete)
+            else "Use A3C, A2C or PPO, which take it."
+        )
+    )
+
+
+def check_arguments(model: DPG) -> None:
+    """Refuse what is out of range or does not go together.
+
+    Raises:
+        ValueError: names the argument, what it may be, and what to do.
+    """
+    if not 0.0 <= model.gamma <= 1.0:
+        raise ValueError(f"gamma={model.gamma}, but it must lie in [0, 1]; for 99 % write 0.99.")
+    if model.variant not in VARIANTS:
+        raise ValueError(f"variant={model.variant!r}, but it must be one of {', '.join(map(repr, VARIANTS))}.")
+    for name in model.step_size_names:
+        value = getattr(model, name)
+        if isinstance(value, float | int) and not (math.isfinite(value) and value >= 0.0):
+            raise ValueError(f"{name}={value}, but a step size must be finite and not negative; 0.0 freezes its part.")
+    if model.natural_gradient and model.variant not in COMPATIBLE_VARIANTS:
+        raise ValueError(
+            f"natural_gradient=True, but variant={model.variant!r} has no compatible critic, whose weights w the "
+            'natural gradient is; use variant="copdac-q" or "copdac-gq".'
+        )
+    if model.full_gq and model.variant != "copdac-gq":
+        raise ValueError(f'full_gq=True, but variant={model.variant!r}; it belongs to variant="copdac-gq".')
+    if model.secondary_learning_rate is not None and model.variant != "copdac-gq":
+        raise ValueError(
+            f"secondary_learning_rate={model.secondary_learning_rate}, but variant={model.variant!r} has no secondary "
+            'weights; leave it out, or use variant="copdac-gq".'
+        )
+    if model.value_learning_rate is not None and not model.is_linear and model.variant not in COMPATIBLE_VARIANTS:
+        raise ValueError(
+            f"value_learning_rate={model.value_learning_rate}, but with variant={model.variant!r} a deep critic is one "
+            "network of state and action; its step size is critic_learning_rate."
+        )

@@ -1,0 +1,207 @@
+"""DPG beside a running environment: what is decided and learned in each step of ``agents.online.run``."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from agents.dpg.linear_learner import LinearLearner, StepSizes
+from agents.dpg.linear_policy import LinearPolicy
+from agents.online.run import OnlineRun, ended_for_good, final_observations
+
+if TYPE_CHECKING:
+    from agents.dpg.dpg import DPG
+
+FloatArray = NDArray[np.float64]
+
+
+class BehaviorRun(OnlineRun):
+    """One call of ``learn``: acting. A subclass knows the means and learns.
+
+    The on-policy variant needs a' before it can learn from s; a' is what is then executed, also across calls of
+    ``learn``.
+
+    Args:
+        model: the algorithm.
+        total_timesteps: where to stop.
+        log_interval: episodes between two log entries, None for none.
+    """
+
+    model: DPG
+
+    def __init__(self, model: DPG, total_timesteps: int, log_interval: int | None) -> None:
+        super().__init__(model, total_timesteps, log_interval)
+        self._behavior = model.behavior
+        self._sarsa = model.variant == "on-policy"
+        space = cast(spaces.Box, model.action_space)
+        self._shape, self._dtype = (-1, *space.shape), space.dtype
+        self._low = space.low.astype(np.float64).ravel()
+        self._half_width = 0.5 * (space.high.astype(np.float64).ravel() - self._low)
+        self._constant = model.constant_step_sizes
+
+    @abstractmethod
+    def _means(self, observations: Any) -> FloatArray:
+        """[n, m] mu of n observations, as executed, in [-1, 1]."""
+
+    @abstractmethod
+    def _means_here(self) -> FloatArray:
+        """[n, m] mu of the observations that the run stands at."""
+
+    def _act(self) -> FloatArray:
+        """[n, m] actions in [-1, 1]: those chosen before, or new ones of the behavior policy."""
+        chosen, self.model.chosen_actions = self.model.chosen_actions, None
+        if chosen is not None and not np.isnan(chosen).any():
+            return chosen
+        watched = self.model.raw_observations() if self._behavior.uses_observations else None
+        drawn = self._behavior.act(watched, self._means_here())
+        return drawn if chosen is None else np.where(np.isnan(chosen), drawn, chosen)
+
+    def _executable(self, scaled: FloatArray) -> NDArray:
+        """[n, ...] in environment units."""
+        if np.isnan(scaled).any():
+            raise self._not_a_number()
+        return (self._low + self._half_width * (scaled + 1.0)).reshape(self._shape).astype(self._dtype)
+
+    @abstractmethod
+    def _not_a_number(self) -> Exception:
+        """The error where mu(s) is NaN."""
+
+    def decide(self) -> tuple[NDArray, NDArray]:
+        """Let the behavior policy act."""
+        self._scaled = self._act()
+        executable = self._executable(self._scaled)
+        return executable, executable
+
+    def before_callback(self) -> dict[str, Any]:
+        """DDPG's name for the actions in [-1, 1]."""
+        return {"buffer_actions": self._scaled}
+
+    def _choose_next(self, final: Any, dones: NDArray) -> FloatArray:
+        """[n, m] a' at s'; kept to be executed where the episode goes on."""
+        watched = self.model.raw_final_observations(final, dones) if self._behavior.uses_observations else None
+        self.model.chosen_actions = chosen = self._behavior.act(watched, self._means(final))
+        return chosen
+
+    def restart(self, env: int) -> None:
+        """Noise begins anew, and an action that was chosen for behind the end is forgotten."""
+        model = self.model
+        if model.action_noise is not None:
+            # A VectorizedActionNoise, which _setup_learn makes where there are several environments, takes indices.
+            model.action_noise.reset(**({"indices": [env]} if model.n_envs > 1 else {}))
+        if model.chosen_actions is not None:
+            model.chosen_actions[env] = np.nan
+
+
+class LinearRun(BehaviorRun):
+    """With a linear policy.
+
+    Args:
+        model: the algorithm.
+        learner: weights.
+        total_timesteps: where to stop.
+        log_interval: episodes between two log entries, None for none.
+    """
+
+    def __init__(self, model: DPG, learner: LinearLearner, total_timesteps: int, log_interval: int | None) -> None:
+        assert isinstance(model.policy, LinearPolicy)
+        super().__init__(model, total_timesteps, log_interval)
+        self.policy = model.policy
+        self.features = model.policy.feature_map
+        self.learner = learner
+        self.gamma = model.gamma
+        self._sizes = self._step_sizes()
+        self._scale = self._low.tolist(), self._half_width.tolist()
+        self._space_shape = cast(spaces.Box, model.action_space).shape
+
+    def before_callback(self) -> dict[str, Any]:
+        """Bring the policy's weights up to date as well."""
+        self.learner.flush()
+        return super().before_callback()
+
+    def begin(self, observations: Any) -> None:
+        """Features of the first observations."""
+        self._features = [self.features(observation) for observation in observations]
+
+    def _not_a_number(self) -> Exception:
+        return self.learner.divergence(0.0, [part for row in self._outputs for part in row])
+
+    def _means(self, observations: Any) -> FloatArray:
+        learner = self.learner
+        return np.array([learner.mean(learner.predict(self.features(observation))) for observation in observations])
+
+    def _means_here(self) -> FloatArray:
+        return np.array([self.learner.mean(row) for row in self._outputs])
+
+    def _act(self) -> FloatArray:
+        self._outputs = [self.learner.predict(x) for x in self._features]
+        return super()._act()
+
+    def learn(self, new_obs: Any, rewards: NDArray, dones: NDArray, infos: list[dict[str, Any]]) -> None:
+        """One update for each environment."""
+        learner = self.learner
+        if self.policy.table() is not learner.table:
+            raise AssertionError("the policy's table must not change its place while a run uses it")
+        sizes = self._step_sizes()
+        final = final_observations(new_obs, dones, infos)
+        next_actions = self._choose_next(final, dones).tolist() if self._sarsa else [None] * len(infos)
+        following = [self.features(observation) for observation in final]
+        corrections = []
+        for i, (reward, done, info) in enumerate(zip(rewards.tolist(), dones.tolist(), infos, strict=True)):
+            discount = 0.0 if ended_for_good(done, info) else self.gamma
+            action, next_action = self._scaled[i].tolist(), next_actions[i]
+            corrections.append(
+                learner.evaluate(
+                    self._features[i], self._outputs[i], action, reward, discount, following[i], next_action, sizes
+                )
+            )
+        # Only now, after every error has been computed from the old weights.
+        if learner.natural_gradient:
+            learner.advance_actor(len(corrections) * sizes.actor)
+        for correction in corrections:
+            learner.apply(correction)
+        for i in np.flatnonzero(dones).tolist():
+            following[i] = self.features(new_obs[i])
+        self._features = following
+
+    def begin_one(self, observation: NDArray) -> None:
+        """Features of the first observation."""
+        self._observation = observation
+        self._x = self.features(observation)
+
+    def decide_one(self) -> Any:
+        """Let the behavior policy act; numbers of one action are cheaper in a list than in an array."""
+        self._output = self.learner.predict(self._x)
+        chosen, self.model.chosen_actions = self.model.chosen_actions, None
+        if chosen is None or np.isnan(chosen).any():
+            self._action = self._behavior.act_one(self._observation, self.learner.mean(self._output))
+        else:
+            self._action = chosen[0].tolist()
+        if any(part != part for part in self._action):
+            raise self.learner.divergence(0.0, self._output)
+        units = [low + half * (part + 1.0) for low, half, part in zip(*self._scale, self._action, strict=True)]
+        return np.array(units, dtype=self._dtype).reshape(self._space_shape)
+
+    def learn_one(self, observation: NDArray, reward: float, terminated: bool) -> None:
+        """One update."""
+        learner = self.learner
+        sizes = self._sizes if self._constant else self._step_sizes()
+        next_x = self.features(observation)
+        next_action = None
+        if self._sarsa:
+            next_action = self._behavior.act_one(observation, learner.mean(learner.predict(next_x)))
+            self.model.chosen_actions = np.array([next_action])
+        discount = 0.0 if terminated else self.gamma
+        correction = learner.evaluate(self._x, self._output, self._action, reward, discount, next_x, next_action, sizes)
+        if learner.natural_gradient:
+            learner.advance_actor(sizes.actor)
+        learner.apply(correction)
+        self._observation, self._x = observation, next_x
+
+    def _step_sizes(self) -> StepSizes:
+        """The step sizes of now, each divided by the number of active features where the policy asks for it."""
+        divisor = self.policy.step_size_divisor
+        return StepSizes(*(rate / divisor for rate in self.model.learning_rates()))

@@ -1,0 +1,133 @@
+"""The base of the agents that learn from a behavior policy's stream: SB3's ``OffPolicyAlgorithm`` in front.
+
+A subclass decides how it acts and learns. What they share is here: environments given as ids or callables, the
+observations that a behavior policy looks at, and the behavior policy that a file may or may not hold.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from io import BufferedIOBase
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+
+from agents.asynchronous.copies import EnvironmentLike, resolve
+from agents.online.images import untransposed
+
+_MODELS = (BaseAlgorithm, BasePolicy)
+
+
+class _NotInTheFile:
+    """Stands for a behavior policy that was a model and therefore not saved."""
+
+
+class OnlineAlgorithm(OffPolicyAlgorithm):
+    """An off-policy algorithm with the argument ``behavior_policy``; takes what OffPolicyAlgorithm takes."""
+
+    behavior_policy: Any
+    step_size_names: ClassVar[tuple[str, ...]]
+    """Arguments that are step sizes: a float, a schedule, or None where a default of its own is worked out."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._unsaved_behavior: str | None = None
+
+    def set_env(self, env: EnvironmentLike, force_reset: bool = True) -> None:
+        """Learn from another environment of the same spaces and number of copies from now on.
+
+        Args:
+            env: id, Gymnasium environment, VecEnv, or a callable that returns either.
+            force_reset: begin with a reset.
+        """
+        super().set_env(resolve(env), force_reset)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | pathlib.Path | BufferedIOBase,
+        env: EnvironmentLike | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Self:
+        """As SB3's; ``env`` may also be an id or a callable.
+
+        A behavior policy that was a model is not in the file: pass it as ``behavior_policy`` before learning goes on.
+        """
+        model = super().load(path, None if env is None else resolve(env), *args, **kwargs)
+        if model._unsaved_behavior is not None and "behavior_policy" not in kwargs:
+            model.behavior_policy = _NotInTheFile
+        return model
+
+    def save(self, path: str | pathlib.Path | BufferedIOBase, *args: Any, **kwargs: Any) -> None:
+        """As SB3's; a behavior policy that is a model is left out."""
+        if isinstance(self.behavior_policy, _MODELS):
+            self._unsaved_behavior = type(self.behavior_policy).__name__
+        elif self.behavior_policy is not _NotInTheFile:
+            self._unsaved_behavior = None
+        super().save(path, *args, **kwargs)
+
+    def _excluded_save_params(self) -> list[str]:
+        excluded = super()._excluded_save_params()
+        return [*excluded, "behavior_policy"] if self._unsaved_behavior is not None else excluded
+
+    def _check_behavior_is_here(self) -> None:
+        """Refuse to learn without the behavior policy that a file did not hold.
+
+        Raises:
+            ValueError: the model was loaded without it.
+        """
+        if self.behavior_policy is _NotInTheFile:
+            raise ValueError(
+                f"This model was saved with a {self._unsaved_behavior} as its behavior policy, which its file does "
+                f"not hold; pass it again: {type(self).__name__}.load(path, env=env, behavior_policy=model)."
+            )
+
+    @property
+    def constant_step_sizes(self) -> bool:
+        """Whether no step size follows a schedule."""
+        given = (getattr(self, name) for name in self.step_size_names)
+        return all(rate is None or isinstance(rate, float | int) for rate in given)
+
+    def raw_observations(self) -> NDArray | dict[str, NDArray]:
+        """[n_envs, ...] last observations as the environment gave them: not normalized, images not transposed."""
+        assert self.env is not None
+        assert self._last_obs is not None
+        if self._vec_normalize_env is not None:
+            assert self._last_original_obs is not None
+            return self._last_original_obs
+        return untransposed(self._last_obs, self.env)
+
+    def raw_final_observations(self, final: Any, dones: NDArray[np.bool_]) -> Any:
+        """[n_envs, ...] observations just reached as the environment gave them, for a behavior policy to look at.
+
+        Args:
+            final: what ``agents.online.run.final_observations`` gave.
+            dones: [n_envs] where an episode ended.
+        """
+        assert self.env is not None
+        if self._vec_normalize_env is None:
+            return untransposed(final, self.env)
+        # The wrapper remembers what it normalized; of ended episodes it has seen the next observation since.
+        original, restored = self._vec_normalize_env.get_original_obs(), self._vec_normalize_env.unnormalize_obs(final)
+        if isinstance(restored, dict):
+            assert isinstance(original, dict)
+            return {key: _chosen(dones, restored[key], original[key]) for key in original}
+        return _chosen(dones, restored, original)
+
+    def remember_observations(self, observations: Any, dones: NDArray[np.bool_]) -> None:
+        """Keep what the next step starts from."""
+        self._last_obs = observations
+        self._last_episode_starts = dones
+        if self._vec_normalize_env is not None:
+            self._last_original_obs = self._vec_normalize_env.get_original_obs()
+
+
+def _chosen(dones: NDArray[np.bool_], where_done: Any, elsewhere: Any) -> NDArray:
+    result = elsewhere.copy()
+    result[dones] = where_done[dones]
+    return result

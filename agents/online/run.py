@@ -1,0 +1,168 @@
+"""The loop beside a running environment: one update for each transition, as it comes.
+
+Two loops do the same. ``run`` drives any vector environment and its callbacks. ``run_single`` drives the one
+environment inside a plain DummyVecEnv directly when nobody watches the steps: the copies that the vector interface
+makes cost more than the update of a linear agent. The tests hold them to the same weights, bit for bit.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, TypeGuard
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+
+from agents.online.algorithm import OnlineAlgorithm
+
+
+class OnlineRun(ABC):
+    """One call of ``learn``. A subclass says how to act and to learn; it remembers s and what was decided there.
+
+    Args:
+        model: the algorithm; its counters, logger and last observations are used and kept up to date.
+        total_timesteps: where to stop.
+        log_interval: episodes between two log entries, None for none.
+    """
+
+    def __init__(self, model: OnlineAlgorithm, total_timesteps: int, log_interval: int | None) -> None:
+        self.model = model
+        self.total_timesteps = total_timesteps
+        self.log_interval = log_interval
+
+    # any vector environment
+
+    @abstractmethod
+    def begin(self, observations: Any) -> None:
+        """Start from the observations [n, ...] that the environments show."""
+
+    @abstractmethod
+    def decide(self) -> tuple[NDArray, NDArray]:
+        """[n, ...] what the behavior policy chose, and what the environments are to execute."""
+
+    @abstractmethod
+    def learn(self, new_obs: Any, rewards: NDArray, dones: NDArray, infos: list[dict[str, Any]]) -> None:
+        """Update from n transitions, with all errors from the weights as they were, and go on to ``new_obs``."""
+
+    @abstractmethod
+    def restart(self, env: int) -> None:
+        """An episode has begun in an environment."""
+
+    def before_callback(self) -> dict[str, Any]:
+        """Get the model ready to be looked at; names and values that callbacks find among their locals as well."""
+        return {}
+
+    def run(self, env: VecEnv, callback: BaseCallback) -> None:
+        """Step, call back and learn until the budget is used up or a callback says stop."""
+        model, total_timesteps = self.model, self.total_timesteps
+        self.begin(model._last_obs)
+        while model.num_timesteps < total_timesteps:
+            callback.on_rollout_start()
+            actions, clipped_actions = self.decide()
+            new_obs, rewards, dones, infos = env.step(clipped_actions)
+            model.num_timesteps += env.num_envs
+            callback.update_locals({**locals(), **self.before_callback()})
+            continue_training = callback.on_step()
+            model._update_info_buffer(infos, dones)
+
+            self.learn(new_obs, rewards, dones, infos)
+            model._n_updates += env.num_envs
+            model.remember_observations(new_obs, dones)
+            model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)
+            for i in np.flatnonzero(dones).tolist():
+                self.restart(i)
+                self._count_episode()
+            if not continue_training:
+                return
+            callback.on_rollout_end()
+
+    # one environment, without callbacks
+
+    def begin_one(self, observation: NDArray) -> None:
+        """As ``begin``, with one observation."""
+        raise NotImplementedError
+
+    def decide_one(self) -> Any:
+        """As ``decide``: what the environment is to execute."""
+        raise NotImplementedError
+
+    def learn_one(self, observation: NDArray, reward: float, terminated: bool) -> None:
+        """As ``learn``; ``observation`` is s', also behind an episode's end."""
+        raise NotImplementedError
+
+    def fits_single(self, env: VecEnv) -> TypeGuard[DummyVecEnv]:
+        """Whether ``run_single`` can take over: one environment in a plain DummyVecEnv."""
+        # A subclass may do anything in its step.
+        return type(env) is DummyVecEnv and env.num_envs == 1 and not isinstance(env.observation_space, spaces.Dict)
+
+    def run_single(self, venv: DummyVecEnv) -> None:
+        """The same for one environment, without callbacks; see ``fits_single``."""
+        model, env, total_timesteps = self.model, venv.envs[0], self.total_timesteps
+        dtype = venv.observation_space.dtype
+        constant = model.constant_step_sizes
+        decide, learn, step = self.decide_one, self.learn_one, env.step
+        observation: Any = model._last_obs[0]  # type: ignore[index]
+        reward, done, info = np.float32(0.0), False, venv.buf_infos[0]
+        self.begin_one(observation)
+        try:
+            while model.num_timesteps < total_timesteps:
+                observation, given_reward, terminated, truncated, info = step(decide())
+                observation = np.asarray(observation, dtype=dtype)
+                reward, done = np.float32(given_reward), terminated or truncated
+                model.num_timesteps += 1
+                learn(observation, float(reward), terminated)
+                model._n_updates += 1
+                info["TimeLimit.truncated"] = truncated and not terminated
+                if done:
+                    info["terminal_observation"] = observation
+                    observation, venv.reset_infos[0] = env.reset()
+                    observation = np.asarray(observation, dtype=dtype)
+                    self.restart(0)
+                    self.begin_one(observation)
+                    model._update_info_buffer([info], np.array([True]))
+                    model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)
+                    self._count_episode()
+                elif not constant:
+                    model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)
+        finally:
+            # Leave the vector environment and the model as if every step had gone through them.
+            venv.buf_rews[0], venv.buf_dones[0], venv.buf_infos[0] = reward, done, info
+            venv._save_obs(0, observation)
+            model.remember_observations(venv._obs_from_buf(), np.array([done]))
+            model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)
+
+    def _count_episode(self) -> None:
+        self.model._episode_num += 1
+        if self.log_interval is not None and self.model._episode_num % self.log_interval == 0:
+            self.model.dump_logs()
+
+
+def ended_for_good(done: bool, info: dict[str, Any]) -> bool:
+    """Whether an episode terminated: no bootstrapping; one that was truncated goes on beyond what is seen."""
+    return done and not info.get("TimeLimit.truncated", False)
+
+
+def final_observations(new_obs: Any, dones: NDArray, infos: list[dict[str, Any]]) -> Any:
+    """s' of n transitions: ``new_obs``, but behind an episode's end its last observation and not the next one's first.
+
+    Args:
+        new_obs: [n, ...] or a dictionary of such arrays; returned as it is where no episode ended.
+        dones: [n].
+        infos: n; those of ended episodes hold ``terminal_observation``.
+    """
+    ended = np.flatnonzero(dones).tolist()
+    if not ended:
+        return new_obs
+    if isinstance(new_obs, dict):
+        final = {key: value.copy() for key, value in new_obs.items()}
+        for i in ended:
+            for key, value in infos[i]["terminal_observation"].items():
+                final[key][i] = value
+        return final
+    final = new_obs.copy()
+    for i in ended:
+        final[i] = infos[i]["terminal_observation"]
+    return final

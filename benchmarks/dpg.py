@@ -1,0 +1,261 @@
+"""Deterministic against stochastic policy gradients: the bandit and control experiments of the DPG paper.
+
+    python -m benchmarks.dpg                    what is missing of the final runs, then docs/results/dpg.md and figures
+    python -m benchmarks.dpg --sweep            every method over its grid of settings; prints the best ones
+    python -m benchmarks.dpg --task pendulum --method copdac-q --seeds 3        some of the final runs, no report
+
+Control runs that are in the output file already are not repeated: an interrupted command goes on where it was. The
+settings of the final runs are the best of the sweep, whose seeds are none of theirs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import math
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks import dpg_bandit as bandit
+from benchmarks.dpg_bandit import BanditSettings, CopdacB, SacB
+from benchmarks.dpg_control import METHODS, Point, Settings, Task, learning_curve
+from benchmarks.dpg_page import PAGE
+from benchmarks.dpg_report import (
+    FINAL_POINTS,
+    BanditCurves,
+    ControlCurves,
+    bandit_figure,
+    bandit_table,
+    control_figure,
+    control_table,
+)
+from benchmarks.report import provenance, write
+
+TASKS = {
+    "mountain-car": Task("actorzoo/ContinuousMountainCar-v0", 0.99, n_steps=50_000, n_checkpoints=10, n_episodes=1),
+    "pendulum": Task("actorzoo/ContinuousPendulum-v0", 0.99, n_steps=50_000, n_checkpoints=10, n_episodes=1),
+    "puddle-world": Task("actorzoo/ContinuousPuddleWorld-v0", 0.999, n_steps=50_000, n_checkpoints=10, n_episodes=10),
+}
+
+ACTOR_GRID = {
+    "copdac-q": (2e-3, 1e-2, 5e-2, 2e-1),
+    "off-pac": (1e-4, 5e-4, 2e-3, 1e-2),
+    "sac": (1e-4, 5e-4, 2e-3, 1e-2),
+}
+"""Of the same size for all; the stochastic methods fail with larger steps, COPDAC-Q learns slowly with smaller ones."""
+CRITIC_GRID = (0.05, 0.2)
+THIRD_GRID = {"copdac-q": (0.02, 0.1), "off-pac": (0.0, 0.6), "sac": (0.0, 0.6)}
+SWEEP_STEPS, SWEEP_CHECKPOINTS = 50_000, 6
+FIRST_SEEDS, SECOND_SEEDS, N_FINALISTS = (1000,), (1001,), 3
+"""All settings of the grid get the first seeds, each task's and method's best ones the second seeds, too."""
+
+
+BANDIT_SWEEP_SEEDS = range(1000, 1006)
+
+BANDIT_SETTINGS: dict[tuple[int, str], BanditSettings] = {
+    (10, "copdac-b"): CopdacB(0.1, 1e-3),
+    (10, "sac-b"): SacB(0.1, 1.0, 1e-3),
+    (10, "sac-b, averaged"): SacB(0.1, 0.1, 1e-3, averaged=True),
+    (10, "sac-b, averaged, from variance 1"): SacB(0.1, 0.1, 1.0, averaged=True),
+    (25, "copdac-b"): CopdacB(0.3, 1e-3),
+    (25, "sac-b"): SacB(0.03, 1.0, 1e-3),
+    (25, "sac-b, averaged"): SacB(0.3, 1.0, 1e-3, averaged=True),
+    (25, "sac-b, averaged, from variance 1"): SacB(0.2, 0.1, 1.0, averaged=True),
+    (50, "copdac-b"): CopdacB(0.5, 1e-3),
+    (50, "sac-b"): SacB(0.01, 0.01, 1e-2),
+    (50, "sac-b, averaged"): SacB(0.5, 1.0, 1e-3, averaged=True),
+    (50, "sac-b, averaged, from variance 1"): SacB(0.3, 0.1, 1.0, averaged=True),
+}
+"""The best of ``--sweep``, except that from variance 1 a step size of 1 for y, which wins there at m = 10 and 25,
+diverges on some of the final seeds; the next one stands here."""
+
+SETTINGS = {
+    ("mountain-car", "copdac-q"): Settings(0.01, 0.2, 0.1),
+    ("mountain-car", "off-pac"): Settings(0.01, 0.05, 0.6),
+    ("mountain-car", "sac"): Settings(0.01, 0.2, 0.6),
+    ("pendulum", "copdac-q"): Settings(0.2, 0.2, 0.1),
+    ("pendulum", "off-pac"): Settings(0.01, 0.05, 0.0),
+    ("pendulum", "sac"): Settings(0.01, 0.2, 0.6),
+    ("puddle-world", "copdac-q"): Settings(0.01, 0.2, 0.02),
+    ("puddle-world", "off-pac"): Settings(5e-4, 0.2, 0.6),
+    ("puddle-world", "sac"): Settings(2e-3, 0.2, 0.6),
+}
+"""The best of ``--sweep``."""
+
+
+class Run(NamedTuple):
+    """What identifies a run in the output file."""
+
+    task: str
+    method: str
+    settings: Settings
+    seed: int
+    n_steps: int
+    n_checkpoints: int
+
+
+def execute(run: Run) -> list[Point]:
+    """Its learning curve."""
+    task = replace(TASKS[run.task], n_steps=run.n_steps, n_checkpoints=run.n_checkpoints)
+    return learning_curve(run.method, task, run.settings, run.seed)
+
+
+def read(output: Path) -> dict[Run, list[Point]]:
+    """Learning curves that are there; a run's rows are written at once, so its curve is whole."""
+    curves: dict[Run, list[Point]] = defaultdict(list)
+    if output.exists():
+        with output.open(newline="") as file:
+            for task, method, actor, critic, third, seed, n_steps, n_checkpoints, step, mean, sampled in csv.reader(
+                file
+            ):
+                settings = Settings(float(actor), float(critic), float(third))
+                run = Run(task, method, settings, int(seed), int(n_steps), int(n_checkpoints))
+                curves[run].append(Point(int(step), float(mean), float(sampled)))
+    return dict(curves)
+
+
+def complete(runs: list[Run], output: Path, jobs: int) -> dict[Run, list[Point]]:
+    """Run what is missing from the output file; return all that was asked for."""
+    done = read(output)
+    missing = [run for run in runs if run not in done]
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(jobs) as pool, output.open("a", newline="") as file:
+        futures = {pool.submit(execute, run): run for run in missing}
+        for future in tqdm(as_completed(futures), total=len(missing), unit="run"):
+            run, points = futures[future], future.result()
+            key = (run.task, run.method, run.settings.actor, run.settings.critic, run.settings.third, *run[3:])
+            csv.writer(file).writerows([(*key, point.step, point.mean, point.sampled) for point in points])
+            file.flush()
+            done[run] = points
+    return {run: done[run] for run in runs}
+
+
+def sweep(tasks: list[str], methods: list[str], output: Path, jobs: int) -> None:
+    """Every method over its grid, the best settings again with more seeds; prints these, best first."""
+    cases = list(itertools.product(tasks, methods))
+    grids = {
+        (task, method): [
+            Settings(*sizes) for sizes in itertools.product(ACTOR_GRID[method], CRITIC_GRID, THIRD_GRID[method])
+        ]
+        for task, method in cases
+    }
+    for seeds in (FIRST_SEEDS, FIRST_SEEDS + SECOND_SEEDS):
+        runs = [
+            Run(task, method, settings, seed, SWEEP_STEPS, SWEEP_CHECKPOINTS)
+            for seed in seeds
+            for task, method in cases
+            for settings in grids[task, method]
+        ]
+        scores: dict[tuple[str, str, Settings], list[float]] = defaultdict(list)
+        for run, points in complete(runs, output, jobs).items():
+            scores[run[:3]].append(sweep_score(points))
+        for case in cases:
+            ranking = sorted(grids[case], key=lambda settings: -np.mean(scores[*case, settings]))
+            grids[case] = ranking[:N_FINALISTS]
+    for case in cases:
+        for settings in grids[case]:
+            print(*case, settings, *(f"{score:.1f}" for score in scores[*case, settings]))
+
+
+def sweep_score(points: list[Point]) -> float:
+    """Mean return of the second half of the curve; a run that diverged is the worst there is."""
+    score = float(np.mean([point.mean for point in points[len(points) // 2 :]]))
+    return -math.inf if math.isnan(score) else score
+
+
+def sweep_bandit(jobs: int) -> None:
+    """Every method over its grid; prints the best settings and the next ones."""
+    for n_dims, (method, grid) in itertools.product(bandit.DIMENSIONS, bandit.grids().items()):
+        tried = [(settings, n_dims, seed) for settings in grid for seed in BANDIT_SWEEP_SEEDS]
+        with ProcessPoolExecutor(jobs) as pool:
+            costs = np.array(list(pool.map(bandit.final_cost, *zip(*tried, strict=True), chunksize=8)))
+        means = costs.reshape(len(grid), -1).mean(axis=1)
+        for index in np.argsort(means)[:2]:
+            print(n_dims, method, grid[index], f"{means[index]:.2e}")
+
+
+def bandit_curves(seeds: int, jobs: int) -> BanditCurves:
+    """Cost curves of all methods at all dimensions."""
+    curves = {}
+    for (n_dims, method), settings in BANDIT_SETTINGS.items():
+        with ProcessPoolExecutor(jobs) as pool:
+            costs = pool.map(bandit.cost_curve, *zip(*((settings, n_dims, seed) for seed in range(seeds)), strict=True))
+            curves[n_dims, method] = (settings, np.array(list(costs)))
+    return curves
+
+
+def control_curves(
+    seeds: int, tasks: list[str], methods: list[str], output: Path, jobs: int, finished_only: bool
+) -> ControlCurves:
+    """Learning curves of the final runs; with ``finished_only`` of those in the file, however many they are."""
+    cases = list(itertools.product(tasks, methods))
+    runs = [
+        Run(*case, SETTINGS[case], seed, TASKS[case[0]].n_steps, TASKS[case[0]].n_checkpoints)
+        for seed in range(seeds)
+        for case in cases
+    ]
+    if finished_only:
+        there = read(output)
+        runs = [run for run in runs if run in there]
+    curves = complete(runs, output, jobs)
+    return {
+        case: (SETTINGS[case], [points for run, points in curves.items() if (run.task, run.method) == case])
+        for case in cases
+    }
+
+
+def report(of_bandit: BanditCurves, of_control: ControlCurves, seeds: int, command: str) -> None:
+    """Write docs/results/dpg.md and its figures."""
+    bandit_figure(of_bandit, "dpg_bandit.png")
+    control_figure(of_control, "dpg_control.png")
+    text = PAGE.format(
+        bandit=bandit_table(of_bandit),
+        control=control_table(of_control),
+        seeds=seeds,
+        n_steps=f"{TASKS['pendulum'].n_steps:,}",
+        final_points=FINAL_POINTS,
+        provenance=provenance(command),
+    )
+    write("dpg.md", text)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--task", action="append", choices=sorted(TASKS), help="default: all three")
+    parser.add_argument("--method", action="append", choices=METHODS, help="default: all three")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--output", type=Path, default=Path("dpg.csv"))
+    parser.add_argument("--sweep", action="store_true", help="search the step sizes instead")
+    parser.add_argument(
+        "--finished", action="store_true", help="report on the control runs that the file has, run none"
+    )
+    given = parser.parse_args()
+    tasks, methods = given.task or sorted(TASKS), given.method or list(METHODS)
+    if given.sweep:
+        if not given.task and not given.method:
+            sweep_bandit(given.jobs)
+        sweep(tasks, methods, given.output, given.jobs)
+        return
+    of_control = control_curves(given.seeds, tasks, methods, given.output, given.jobs, given.finished)
+    if given.task or given.method:
+        print(control_table(of_control))
+        return
+    report(
+        bandit_curves(given.seeds, given.jobs),
+        of_control,
+        given.seeds,
+        f"python -m benchmarks.dpg --seeds {given.seeds}",
+    )
+
+
+if __name__ == "__main__":
+    main()

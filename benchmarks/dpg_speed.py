@@ -1,0 +1,99 @@
+"""Steps a second of DPG: linear with tile coding, and deep beside DDPG with the same networks.
+
+``python -m benchmarks.dpg_speed`` writes docs/results/dpg_speed.md. One thread, environment steps included; each number
+is the median of several runs, with the slowest and the fastest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch as th
+from stable_baselines3 import DDPG
+
+import agents.environments  # noqa: F401  (registers the environments)
+from agents.dpg import DPG
+
+FOLDER = Path("docs/results")
+LINEAR = ("actorzoo/ContinuousMountainCar-v0", "actorzoo/ContinuousPendulum-v0", "Pendulum-v1")
+NETWORKS = ([64, 64], [400, 300])
+DEEP = "Pendulum-v1"
+
+
+def steps_per_second(model: Any, n_steps: int, repeats: int) -> list[float]:
+    """Of ``repeats`` calls of ``learn`` after a short first one.
+
+    Args:
+        model: any algorithm.
+        n_steps: in each.
+        repeats: how many.
+    """
+    model.learn(max(n_steps // 10, 1), log_interval=None)
+    found = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        model.learn(n_steps, reset_num_timesteps=False, log_interval=None)
+        found.append(n_steps / (time.perf_counter() - start))
+    return found
+
+
+def _cells(found: list[float]) -> str:
+    return f"{statistics.median(found):,.0f} | {min(found):,.0f} | {max(found):,.0f}"
+
+
+def main() -> None:
+    """Measure and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--linear-steps", type=int, default=20_000)
+    parser.add_argument("--deep-steps", type=int, default=500)
+    parser.add_argument("--output", type=Path, default=FOLDER / "dpg_speed.md")
+    options = parser.parse_args()
+    th.set_num_threads(1)
+    lines = [
+        "# Speed of DPG",
+        "",
+        f"`python -m benchmarks.dpg_speed`: environment steps a second on one core, with one update a step; median, "
+        f"slowest and fastest of {options.repeats} runs.",
+        "",
+        "## Linear, 10 tilings of 10 tiles a dimension and a bias",
+        "",
+        "| environment | variant | median | slowest | fastest |",
+        "|---|---|---|---|---|",
+    ]
+    for env in LINEAR:
+        for variant in ("copdac-q", "copdac-gq"):
+            model = DPG("TileCodingPolicy", env, variant=variant, seed=0)
+            found = steps_per_second(model, options.linear_steps, options.repeats)
+            lines.append(f"| {env} | {variant} | {_cells(found)} |")
+    lines += [
+        "",
+        f"## Deep, {DEEP}",
+        "",
+        "DDPG as Stable-Baselines3 has it: one update with a batch of 256 from replay a step, after 100 steps.",
+        "",
+        "| algorithm | hidden layers | median | slowest | fastest | times DDPG |",
+        "|---|---|---|---|---|---|",
+    ]
+    for network in NETWORKS:
+        kwargs = {"net_arch": network}
+        ddpg = DDPG("MlpPolicy", DEEP, train_freq=1, gradient_steps=1, policy_kwargs=dict(kwargs), seed=0)
+        ddpg.learn(110, log_interval=None)
+        base = steps_per_second(ddpg, options.deep_steps, options.repeats)
+        lines.append(f"| DDPG | {network} | {_cells(base)} | 1.0 |")
+        for variant in ("copdac-q", "copdac-gq", "opdac"):
+            model = DPG("MlpPolicy", DEEP, variant=variant, policy_kwargs=kwargs, seed=0)
+            found = steps_per_second(model, options.deep_steps, options.repeats)
+            ratio = statistics.median(found) / statistics.median(base)
+            lines.append(f"| DPG, {variant} | {network} | {_cells(found)} | {ratio:.1f} |")
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

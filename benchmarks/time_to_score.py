@@ -1,0 +1,228 @@
+"""Seconds to a reference score with one and with two workers, after Mnih et al. (2016), Table 2.
+
+    python -m benchmarks.time_to_score --output time_to_score.csv
+
+Both numbers of workers use the same settings, those of zoo_configs. Every run is a process of its own: one-worker runs
+have one core each (two of them run side by side), two-worker runs have both. Training is halted while the policy is
+evaluated (20 episodes, deterministic), and the clock with it; a run ends at its first evaluation at or above the
+reference score. A run that never gets there counts as slower than all others. Runs that are in the output file already
+are not repeated, so the benchmark can be made in pieces (--seconds).
+"""
+
+import argparse
+import contextlib
+import csv
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[_name] = "1"
+
+import numpy as np  # noqa: E402 - after the one-thread settings, which must come before NumPy
+from numpy.typing import NDArray  # noqa: E402
+from stable_baselines3.common.callbacks import BaseCallback  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+from benchmarks import report  # noqa: E402
+from tuning.config import RunConfig, resolve  # noqa: E402
+from tuning.evaluation import Evaluator  # noqa: E402
+from tuning.training import build_model  # noqa: E402
+
+ALGOS = ("asyncqlearning", "asyncsarsa", "asyncnstepq", "a3c")
+PAPER = {"asyncqlearning": 3.0, "asyncsarsa": 2.8, "asyncnstepq": 2.7, "a3c": 2.1}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What is to be reached: a return, looked for every ``eval_freq`` steps."""
+
+    score: float
+    eval_freq: int
+
+
+REFERENCES = {"CartPole-v1": Reference(475.0, 5_000)}
+Key = tuple[str, str, int, int]  # environment, algorithm, workers, seed
+
+
+class ReachedError(Exception):
+    """Ends training."""
+
+
+class UntilScore(BaseCallback):
+    """Halts training now and then, evaluates, and ends it at the reference score.
+
+    Args:
+        reference: what is to be reached.
+        evaluator: on an environment of its own.
+    """
+
+    per_step = False
+
+    def __init__(self, reference: Reference, evaluator: Evaluator) -> None:
+        super().__init__()
+        self._reference = reference
+        self._evaluator = evaluator
+        self._next = reference.eval_freq
+        self._halted = 0.0
+        self.seconds = float("inf")
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if self.model.num_timesteps < self._next:
+            return
+        trained = time.time_ns() / 1e9 - self.model.start_time / 1e9 - self._halted
+        began = time.perf_counter()
+        with self.model.paused():  # type: ignore[attr-defined]
+            returns = [episode.value for episode in self._evaluator(self.model)]
+        self._next = (self.model.num_timesteps // self._reference.eval_freq + 1) * self._reference.eval_freq
+        self._halted += time.perf_counter() - began
+        if np.mean(returns) >= self._reference.score:
+            self.seconds = trained
+            raise ReachedError
+
+
+def train(env_id: str, algo: str, n_workers: int, seed: int) -> float:
+    """Seconds of training until the reference score; infinite if the budget ends first."""
+    config: RunConfig = resolve(algo, env_id, seed=seed, hyperparams={"n_workers": n_workers}, eval_episodes=20)
+    model = build_model(config)
+    watch = UntilScore(REFERENCES[env_id], Evaluator(config))
+    with contextlib.suppress(ReachedError):
+        model.learn(config.n_timesteps, callback=watch)
+    return watch.seconds
+
+
+def start(key: Key, cores: str) -> subprocess.Popen[str]:
+    """One run in a process of its own, on these cores."""
+    command = [
+        "taskset",
+        "--cpu-list",
+        cores,
+        sys.executable,
+        "-m",
+        "benchmarks.time_to_score",
+        "--run",
+        *map(str, key),
+    ]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> float:
+    """What the process printed last.
+
+    Raises:
+        RuntimeError: it failed; its own output says why.
+    """
+    output, _ = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"{process.args!r} ended with exit code {process.returncode}")
+    return float(output.split()[-1])
+
+
+def batches(keys: list[Key]) -> list[list[Key]]:
+    """What runs at the same time: one-worker runs of the same method in pairs, two-worker runs alone."""
+    single = [key for key in keys if key[2] == 1]
+    pairs: list[list[Key]] = []
+    for key in single:
+        if pairs and len(pairs[-1]) == 1 and pairs[-1][0][:2] == key[:2]:
+            pairs[-1].append(key)
+        else:
+            pairs.append([key])
+    # by seed, so that a machine whose speed drifts treats both numbers of workers alike
+    return sorted([*pairs, *([key] for key in keys if key[2] == 2)], key=lambda batch: (batch[0][3], batch[0]))
+
+
+def read(output: Path) -> dict[Key, float]:
+    """Seconds of the runs that have been made."""
+    if not output.exists():
+        return {}
+    with output.open(newline="") as file:
+        return {(env, algo, int(n), int(seed)): float(seconds) for env, algo, n, seed, seconds in csv.reader(file)}
+
+
+def speed_up(one: NDArray[np.float64], two: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Ratio of the medians, one worker's over two workers', with its 95 % bootstrap interval."""
+    generator = np.random.default_rng(0)
+    medians = [np.median(generator.choice(seconds, (10_000, seconds.size)), axis=1) for seconds in (one, two)]
+    with np.errstate(invalid="ignore"):
+        low, high = np.nanquantile(medians[0] / medians[1], [0.025, 0.975])
+        return float(np.median(one) / np.median(two)), float(low), float(high)
+
+
+def table(done: dict[Key, float]) -> str:
+    """Markdown."""
+    lines = [
+        "| environment | method | runs | reached, 1 worker | seconds, 1 worker "
+        "| reached, 2 workers | seconds, 2 workers | speed-up [95 %] | paper, 7 Atari games |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for env_id in REFERENCES:
+        for algo in ALGOS:
+            one, two = (
+                np.array([seconds for key, seconds in done.items() if key[:3] == (env_id, algo, n)]) for n in (1, 2)
+            )
+            if not (one.size and two.size):
+                continue
+            ratio, low, high = speed_up(one, two)
+            cells = [env_id, algo, f"{one.size} + {two.size}"]
+            for seconds in (one, two):
+                cells += [f"{np.isfinite(seconds).sum()}", f"{np.median(seconds):.2f}"]
+            cells += [f"{ratio:.2f} [{low:.2f}, {high:.2f}]", f"{PAPER[algo]}"]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Make the runs that are missing, then write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--envs", nargs="+", choices=list(REFERENCES), default=list(REFERENCES))
+    parser.add_argument("--algos", nargs="+", choices=ALGOS, default=list(ALGOS))
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no run after so many seconds")
+    parser.add_argument("--output", type=Path, default=Path("time_to_score.csv"))
+    parser.add_argument(
+        "--run", nargs=4, metavar=("ENV", "ALGO", "WORKERS", "SEED"), help="make one run, print seconds"
+    )
+    given = parser.parse_args()
+    if given.run:
+        env_id, algo, n_workers, seed = given.run
+        print(train(env_id, algo, int(n_workers), int(seed)))
+        return
+    began = time.monotonic()
+    done = read(given.output)
+    wanted = [(e, a, n, s) for e in given.envs for a in given.algos for n in (1, 2) for s in range(given.seeds)]
+    missing = [key for key in wanted if key not in done]
+    with given.output.open("a", newline="") as file, tqdm(total=len(missing), unit="run") as bar:
+        for batch in batches(missing):
+            if time.monotonic() - began > given.seconds:
+                break
+            cores = ["0,1"] if batch[0][2] == 2 else ["0", "1"]
+            processes = [start(key, core) for key, core in zip(batch, cores, strict=False)]
+            for key, process in zip(batch, processes, strict=True):
+                done[key] = finish(process)
+                csv.writer(file).writerow([*key, done[key]])
+            file.flush()
+            bar.update(len(batch))
+    scores = ", ".join(f"{env_id} {reference.score:g}" for env_id, reference in REFERENCES.items())
+    text = "\n".join(
+        [
+            "# Time to a reference score with one and two workers\n",
+            f"Medians over runs; reference scores: {scores} (mean of 20 deterministic episodes; evaluation is not in "
+            "the time). Settings of `zoo_configs`, the same for both numbers of workers.\n",
+            table(done),
+            "",
+            report.provenance("python -m benchmarks.time_to_score"),
+            "",
+        ]
+    )
+    print(text)
+    report.write("time_to_score.md", text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Every search space that ships gives configurations that train."""
+
+import optuna
+import pytest
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+from agents import registry
+from tuning import search_space
+from tuning.config import resolve, zoo_environments, zoo_file, zoo_folder
+from tuning.study.plan import plan_study
+from tuning.training import build_model
+from tuning.yaml_files import read_yaml
+
+N_SAMPLES, N_STEPS = 20, 64
+ALGOS = [path.stem for path in sorted(zoo_folder().glob("*.yml")) if "search_space" in read_yaml(path).data]
+
+
+@pytest.mark.parametrize("algo", ["a2c", "a3c", "ddpg", "dqn", "ppo", "sac", "td3", "trpo"])
+def test_the_zoo_has_a_search_space_for(algo):
+    assert "search_space" in read_yaml(zoo_file(algo)).data
+
+
+@pytest.mark.parametrize("algo", ALGOS)
+def test_twenty_samples_of_the_search_space_train(algo):
+    env = zoo_environments(algo)[0]
+    space = search_space.find(algo, env)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(N_SAMPLES):
+        sampled = space.sample(study.ask())
+        config = resolve(algo, env, hyperparams=sampled)  # as sampled: names, types, ranges
+        model = build_model(resolve(algo, env, hyperparams=sampled | _cheap(algo, config.hyperparams)))
+        try:
+            model.learn(N_STEPS)
+        finally:
+            model.get_env().close()
+        assert model.num_timesteps >= N_STEPS
+
+
+def _cheap(algo, hyperparams):
+    """What keeps a sample from collecting thousands of steps before its first update: length, never kind."""
+    cheap = {"n_envs": 1}
+    if issubclass(registry.get(algo).cls, OffPolicyAlgorithm):
+        cheap |= {"learning_starts": 32, "buffer_size": 1000, "batch_size": min(hyperparams["batch_size"], 32)}
+        cheap |= {"train_freq": min(hyperparams["train_freq"], 32)}
+        if hyperparams.get("gradient_steps", 1) > 1:
+            cheap["gradient_steps"] = 2
+    else:
+        cheap["n_steps"] = min(hyperparams["n_steps"], N_STEPS)
+    if "n_epochs" in hyperparams:
+        cheap["n_epochs"] = min(hyperparams["n_epochs"], 2)
+    if registry.get(algo).asynchronous:
+        cheap["n_workers"] = 1
+    return cheap
+
+
+@pytest.mark.parametrize("algo", ALGOS)
+def test_a_study_of_each_environment_can_be_planned(algo):
+    for env in zoo_environments(algo):
+        plan_study(algo, env)

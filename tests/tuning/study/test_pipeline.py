@@ -1,0 +1,123 @@
+"""Search, race, test and verdict with real runs, as short as they can be; and the command."""
+
+import json
+
+import pytest
+
+import tuning
+from tuning.cli import run as run_command
+from tuning.config import resolve
+from tuning.errors import TrainingFailed, UsageError
+from tuning.study import finals, pipeline
+from tuning.study.seeds import Stage, stage_seeds
+
+SHORT = {"n_timesteps": 40, "n_evaluations": 2, "eval_episodes": 1, "n_envs": 1, "race_top": 2}
+SHORT |= {"race_seeds": 2, "test_seeds": 2}
+
+
+@pytest.fixture
+def train_here(monkeypatch):
+    """Runs of race and test are trained in this process: starting one costs seconds."""
+    trained = []
+
+    def run_jobs(jobs, watcher, **_):
+        for job in jobs:
+            trained.append(job.config.seed)
+            tuning.train(config=job.arguments[2], seed=job.config.seed, runs_dir=job.runs_dir, progress=False)
+
+    monkeypatch.setattr(finals, "run_jobs", run_jobs)
+    return trained
+
+
+def test_from_search_to_verdict(tmp_path, train_here):
+    settings = SHORT | {"trials": 3, "runs_dir": tmp_path}
+    tuned = tuning.tune("a2c", "CartPole-v1", **settings)
+    assert len(tuned.study.trials) == 3
+    assert list(tuned.race["n"]) == [2, 2]
+    race, test = (stage_seeds(0, stage, 2) for stage in (Stage.RACE, Stage.TEST))
+    assert set(tuned.race_runs["seed"]) == set(race)
+    assert set(tuned.test_runs["seed"]) == set(test)
+    searched = {seed for trial in tuned.study.trials for seed in trial.user_attrs["result"]["seeds"]}
+    assert not searched & {*race, *test}
+    assert json.loads((tuned.folder / "verdict.json").read_text())["sentence"] == tuned.verdict.sentence
+    # the winner's file is what train takes, and gives the test's score again
+    assert resolve(config=tuned.winner_file) == tuned.winner
+    again = tuning.train(config=tuned.winner_file, seed=test[1], runs_dir=tmp_path / "again", progress=False)
+    winner = tuned.test_runs["candidate"].iloc[0]
+    mine = tuned.test_runs.set_index(["candidate", "seed"]).loc[[(winner, test[1])], "score"]
+    assert again.evaluations()["return"].iloc[-1] == mine.item()
+    # once more: nothing is trained again
+    n_runs = len(train_here)
+    assert tuning.tune("a2c", "CartPole-v1", **settings).verdict == tuned.verdict
+    assert len(train_here) == n_runs
+
+
+def test_a_study_that_is_continued_keeps_its_settings(tmp_path, plan):
+    pipeline.open_folder(plan(study_name="mine", trials=3), tmp_path)
+    pipeline.open_folder(plan(study_name="mine", trials=9), tmp_path)
+    with pytest.raises(UsageError, match=r"seed 0, not 1; .*--study-name"):
+        pipeline.open_folder(plan(study_name="mine", seed=1), tmp_path)
+    with pytest.raises(UsageError, match=r"base\.n_timesteps 100, not 200"):
+        pipeline.open_folder(plan(study_name="mine", n_timesteps=200, n_evaluations=10), tmp_path)
+
+
+def test_when_every_trial_fails_nothing_is_raced(tmp_path, train_by):
+    def curve(config):
+        raise RuntimeError("no luck")
+
+    train_by(curve)
+    with pytest.raises(TrainingFailed, match=r"all 2 trials .* RuntimeError: no luck"):
+        tuning.tune("a2c", "CartPole-v1", **SHORT, trials=2, runs_dir=tmp_path)
+
+
+def test_a_failed_run_loses_the_race(plan):
+    import pandas as pd
+
+    config = plan()
+    names = ["trial 1", "trial 2"]
+    taking_part = [finals.Candidate(name, config.base) for name in names]
+    table = pd.DataFrame({"candidate": names, "objective": [float("nan"), -5.0]})
+    assert finals.best_of(finals.Stage(table, table), taking_part, config).name == "trial 2"
+
+
+def command(*words):
+    return run_command(["tune", *words])
+
+
+def test_the_command_says_what_it_found(tmp_path, train_here, capsys):
+    words = "--algo a2c --env CartPole-v1 --trials 2 --n-timesteps 40 --n-evaluations 2 --eval-episodes 1 --race-top 1"
+    words += " --test-seeds 2 --hyperparams n_envs:1 --space n_steps=power_of_two:4:8 --no-progress"
+    assert command(*words.split(), "--runs-dir", str(tmp_path)) == 0
+    out = capsys.readouterr().out
+    assert "The winner is " in out
+    assert "actorzoo train --config" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--algo a2c --env CartPole-v2 --trials 1", "CartPole-v1"),
+        ("--algo a2d --env CartPole-v1", "a2c"),
+        ("--algo a2c --env CartPole-v1 --sampler tpee", "did you mean tpe"),
+        ("--algo a2c --env CartPole-v1 --space n_steps", "NAME=TYPE"),
+        ("--algo a2c --env CartPole-v1 --objective score", "--objective"),
+        ("--algo a2c --env CartPole-v1 --test-seeds 1", "test-seeds"),
+        ("--env CartPole-v1", "--algo"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(tmp_path, capsys, words, message):
+    assert command(*words.split(), "--runs-dir", str(tmp_path)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_all_failed_is_exit_code_1_with_the_cause(tmp_path, capsys, train_by):
+    def curve(config):
+        raise RuntimeError("no luck")
+
+    train_by(curve)
+    words = "--algo a2c --env CartPole-v1 --trials 2 --n-timesteps 40 --no-progress"
+    assert command(*words.split(), "--runs-dir", str(tmp_path)) == 1
+    assert "RuntimeError: no luck" in capsys.readouterr().err

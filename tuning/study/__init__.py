@@ -1,0 +1,1 @@
+"""Optuna studies whose winners reproduce: search, race, test."""
