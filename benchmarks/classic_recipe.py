@@ -7,8 +7,10 @@ truncation bootstraps, one thread a process. And made as fast as the recipe allo
 checks cost as much as the network, one loss over the stacked segment, plain copies of the parameters.
 """
 
+import contextlib
 import math
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import torch as th
@@ -70,6 +72,7 @@ def _worker(
     optimizer: SharedAdam,
     steps: "mp.Value",
     stop: "mp.Event",
+    go: "mp.Event",
     n_steps: int,
 ) -> None:
     th.set_num_threads(1)
@@ -83,6 +86,7 @@ def _worker(
     observation, _ = env.reset(seed=index)
     discrete = local.log_std is None
     while not stop.is_set():
+        go.wait()
         with th.no_grad():
             for own, parameter in pairs:
                 own.copy_(parameter)
@@ -128,29 +132,48 @@ def _model(env) -> ActorCritic:
     return ActorCritic(int(np.prod(env.observation_space.shape)), n_outputs, continuous)
 
 
+@contextlib.contextmanager
+def training(
+    env_id: str, n_workers: int, n_steps: int, seed: int = 0
+) -> "Iterator[tuple[ActorCritic, mp.Value, mp.Event]]":
+    """Workers that train while the block runs.
+
+    Yields:
+        the shared network, the environment steps taken so far, and an event that halts all workers when it is cleared.
+    """
+    context = mp.get_context("forkserver")
+    th.manual_seed(seed)
+    shared = _model(make_env(env_id))
+    shared.share_memory()
+    optimizer = SharedAdam(shared, lr=1e-3)
+    steps, stop, go = context.Value("q", 0), context.Event(), context.Event()
+    go.set()
+    workers = [
+        context.Process(
+            target=_worker, args=(seed * n_workers + i, env_id, shared, optimizer, steps, stop, go, n_steps)
+        )
+        for i in range(n_workers)
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        yield shared, steps, go
+    finally:
+        stop.set()
+        go.set()
+        for worker in workers:
+            worker.join()
+
+
 def measure(env_id: str, seconds: float, n_workers: int, n_steps: int) -> tuple[int, float]:
     """Train for a while.
 
     Returns:
         environment steps, and the seconds that they took once every worker was running.
     """
-    context = mp.get_context("forkserver")
-    shared = _model(make_env(env_id))
-    shared.share_memory()
-    optimizer = SharedAdam(shared, lr=1e-3)
-    steps, stop = context.Value("q", 0), context.Event()
-    workers = [
-        context.Process(target=_worker, args=(i, env_id, shared, optimizer, steps, stop, n_steps))
-        for i in range(n_workers)
-    ]
-    for worker in workers:
-        worker.start()
-    while steps.value < 200 * n_workers:
-        time.sleep(0.01)
-    before, start = steps.value, time.perf_counter()
-    time.sleep(seconds)
-    taken, elapsed = steps.value - before, time.perf_counter() - start
-    stop.set()
-    for worker in workers:
-        worker.join()
-    return taken, elapsed
+    with training(env_id, n_workers, n_steps) as (_, steps, _):
+        while steps.value < 200 * n_workers:
+            time.sleep(0.01)
+        before, start = steps.value, time.perf_counter()
+        time.sleep(seconds)
+        return steps.value - before, time.perf_counter() - start

@@ -251,6 +251,9 @@ SYSTEMS: dict[str, System] = {
     "a3c-2x8-5": System(
         "A3C, 2 workers x 8 environments, n_steps 5", partial(_ours, algo="A3C", n_workers=2, n_steps=5, n_envs=8)
     ),
+    "a3c-2x8-20": System(
+        "A3C, 2 workers x 8 environments, n_steps 20", partial(_ours, algo="A3C", n_workers=2, n_steps=20, n_envs=8)
+    ),
     "q-2-5": System(
         "one-step Q, 2 workers, n_steps 5", partial(_ours, algo="AsyncQLearning", n_workers=2, n_steps=5, n_envs=1)
     ),
