@@ -75,7 +75,7 @@ class DeepRun(BehaviorRun):
             delta = self._compatible_gradients(*arguments)
         else:
             delta = self._network_gradients(*arguments, next_actions)
-        self._step(delta, rewards)
+        self._step(delta, rewards, arguments[3])
         # What comes next was not among the transitions where an episode ended.
         self._here = self._tensors(new_obs) if dones.any() else arguments[3]
 
@@ -144,7 +144,7 @@ class DeepRun(BehaviorRun):
         _set(actor, th.autograd.grad(-policy.critic.q1_forward(here, policy.actor(here)).sum(), actor))
         return delta
 
-    def _step(self, delta: th.Tensor, rewards: NDArray) -> None:
+    def _step(self, delta: th.Tensor, rewards: NDArray, following: Any) -> None:
         """Apply the gradients, each part with its own step size."""
         model = self.model
         groups = self.optimizer.param_groups
@@ -154,6 +154,9 @@ class DeepRun(BehaviorRun):
         if not norm < _LIMIT:
             if not np.isfinite(rewards).all():
                 raise ValueError(f"The environment gave the rewards {rewards}, but they must be finite; mend it.")
+            # The parameters are finite: no gradient that is not was ever applied.
+            if not _finite(following):
+                raise self._not_a_number()
             raise TrainingDivergedError(
                 f"The gradient at step {model.num_timesteps} has the norm {norm:.1e} and was not applied: "
                 f"{self._largest()} is too large; lower it, for example by a factor of 10, or normalize rewards and "
@@ -165,8 +168,8 @@ class DeepRun(BehaviorRun):
 
     def _not_a_number(self) -> Exception:
         return ValueError(
-            f"mu(s) is NaN at step {self.model.num_timesteps}, although the weights are finite: the observation holds "
-            "NaN or infinity; mend the environment, or normalize observations."
+            f"The observation holds NaN or infinity at step {self.model.num_timesteps}, but it must be finite; mend "
+            "the environment, or normalize observations."
         )
 
     def _largest(self) -> str:
@@ -175,6 +178,11 @@ class DeepRun(BehaviorRun):
         groups = self.optimizer.param_groups
         sizes = [max(float(part.detach().abs().max()) for part in group["params"]) for group in groups]
         return names[int(np.argmax(np.nan_to_num(sizes, nan=np.inf)))]
+
+
+def _finite(observations: Any) -> bool:
+    parts = observations.values() if isinstance(observations, dict) else (observations,)
+    return all(bool(th.isfinite(part).all()) for part in parts)
 
 
 def _set(parameters: Iterable[th.Tensor], gradients: Iterable[th.Tensor]) -> None:

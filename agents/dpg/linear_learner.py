@@ -135,7 +135,7 @@ class LinearLearner(ABC):
             correction = self._general_correction(x, outputs, action, reward, discount, next_x, next_action, sizes)
         # Written so that NaN fails as well.
         if not (-LIMIT < correction.delta < LIMIT and -LIMIT < sum(outputs) < LIMIT):
-            raise self.divergence(reward, outputs)
+            raise self.divergence(reward, [*outputs, *self.predict(next_x)])
         return correction
 
     def _compatible_correction(
@@ -200,7 +200,7 @@ class LinearLearner(ABC):
 
         Args:
             reward: r.
-            outputs: what ``predict`` gave.
+            outputs: what ``predict`` gave, of s and of s' where that has been seen.
         """
         self.flush()
         table, layout = self.table, self.layout

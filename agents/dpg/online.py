@@ -40,7 +40,8 @@ class BehaviorRun(OnlineRun):
         space = cast(spaces.Box, model.action_space)
         self._shape, self._dtype = (-1, *space.shape), space.dtype
         self._low = space.low.astype(np.float64).ravel()
-        self._half_width = 0.5 * (space.high.astype(np.float64).ravel() - self._low)
+        self._high = space.high.astype(np.float64).ravel()
+        self._half_width = 0.5 * (self._high - self._low)
         self._constant = model.constant_step_sizes
 
     @abstractmethod
@@ -64,7 +65,9 @@ class BehaviorRun(OnlineRun):
         """[n, ...] in environment units."""
         if np.isnan(scaled).any():
             raise self._not_a_number()
-        return (self._low + self._half_width * (scaled + 1.0)).reshape(self._shape).astype(self._dtype)
+        # Rounding may carry 1 beyond the upper edge, as -0.1 + 0.2 * 2 > 0.3.
+        units = np.minimum(self._low + self._half_width * (scaled + 1.0), self._high)
+        return units.reshape(self._shape).astype(self._dtype)
 
     @abstractmethod
     def _not_a_number(self) -> Exception:
@@ -114,7 +117,7 @@ class LinearRun(BehaviorRun):
         self.learner = learner
         self.gamma = model.gamma
         self._sizes = self._step_sizes()
-        self._scale = self._low.tolist(), self._half_width.tolist()
+        self._scale = self._low.tolist(), self._half_width.tolist(), self._high.tolist()
         self._space_shape = cast(spaces.Box, model.action_space).shape
 
     def before_callback(self) -> dict[str, Any]:
@@ -182,7 +185,8 @@ class LinearRun(BehaviorRun):
             self._action = chosen[0].tolist()
         if any(part != part for part in self._action):
             raise self.learner.divergence(0.0, self._output)
-        units = [low + half * (part + 1.0) for low, half, part in zip(*self._scale, self._action, strict=True)]
+        edges = zip(*self._scale, self._action, strict=True)
+        units = [min(low + half * (part + 1.0), high) for low, half, high, part in edges]
         return np.array(units, dtype=self._dtype).reshape(self._space_shape)
 
     def learn_one(self, observation: NDArray, reward: float, terminated: bool) -> None:

@@ -110,8 +110,9 @@ class OnlineAlgorithm(OffPolicyAlgorithm):
             dones: [n_envs] where an episode ended.
         """
         assert self.env is not None
+        final = untransposed(final, self.env)
         if self._vec_normalize_env is None:
-            return untransposed(final, self.env)
+            return final
         # The wrapper remembers what it normalized; of ended episodes it has seen the next observation since.
         original, restored = self._vec_normalize_env.get_original_obs(), self._vec_normalize_env.unnormalize_obs(final)
         if isinstance(restored, dict):

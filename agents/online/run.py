@@ -101,6 +101,8 @@ class OnlineRun(ABC):
     def run_single(self, venv: DummyVecEnv) -> None:
         """The same for one environment, without callbacks; see ``fits_single``."""
         model, env, total_timesteps = self.model, venv.envs[0], self.total_timesteps
+        if model.num_timesteps >= total_timesteps:
+            return
         dtype = venv.observation_space.dtype
         constant = model.constant_step_sizes
         decide, learn, step = self.decide_one, self.learn_one, env.step

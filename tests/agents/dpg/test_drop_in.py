@@ -54,6 +54,12 @@ def test_it_is_a_base_algorithm_and_learns_to_the_step(policy: str) -> None:
     assert model.learn(10).num_timesteps == 10
 
 
+@each_policy
+@pytest.mark.parametrize("callback", [None, lambda *_: True])
+def test_a_budget_of_nothing_does_nothing(policy: str, callback: Any) -> None:
+    assert pendulum_model(policy).learn(0, callback=callback).num_timesteps == 0
+
+
 def test_the_default_budget_is_a_hundred_thousand_steps() -> None:
     class Stop(BaseCallback):
         total = 0
@@ -362,6 +368,33 @@ def test_callables_get_the_environments_own_observations_and_their_actions_are_c
     np.testing.assert_allclose(received, np.tile([HIGH[0], 0.25], (len(received), 1)), rtol=1e-6)
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_callables_get_images_as_the_environment_gave_them_through_normalization(inside: bool) -> None:
+    images = spaces.Box(0, 255, (36, 40, 3), dtype=np.uint8)
+    seen: list[np.ndarray] = []
+
+    class Pictures(BoxProcess):
+        def __init__(self) -> None:
+            super().__init__("vector")
+            self.observation_space = (
+                spaces.Dict({"image": images, "vector": self.observation_space}) if inside else images
+            )
+
+        def _observation(self) -> Any:
+            image = np.full(images.shape, self.state, dtype=np.uint8)
+            return {"image": image, "vector": super()._observation()} if inside else image
+
+    def behavior(observations: Any) -> np.ndarray:
+        seen.append(observations["image"] if inside else observations)
+        return np.tile([1.0, 0.25], (2, 1))
+
+    env = VecNormalize(DummyVecEnv([Pictures] * 2), norm_obs=inside, norm_obs_keys=["vector"] if inside else None)
+    policy = "MultiInputPolicy" if inside else "CnnPolicy"
+    kwargs = {"net_arch": [4]}
+    DPG(policy, env, variant="on-policy", behavior_policy=behavior, policy_kwargs=kwargs, seed=0).learn(20)
+    assert all(observations.shape == (2, 36, 40, 3) for observations in seen)
+
+
 @pytest.mark.parametrize("cls", [PPO, SAC, TD3, DPG])
 @pytest.mark.parametrize("as_policy", [False, True])
 def test_models_and_policies_act(cls: Any, as_policy: bool) -> None:
@@ -402,6 +435,12 @@ def test_useless_behavior_policies_stop_the_run(behavior: Any, error: Any, messa
 def test_noise_of_the_wrong_size_is_refused(n_envs: int) -> None:
     with pytest.raises(ValueError, match="action_noise gave"):
         DPG("LinearPolicy", process(n_envs), action_noise=NormalActionNoise(np.zeros(3), np.ones(3))).learn(5)
+
+
+@pytest.mark.parametrize("noise", [0.1, "normal", NormalActionNoise])
+def test_noise_that_is_no_noise_is_refused_at_once(noise: Any) -> None:
+    with pytest.raises(TypeError, match=r"action_noise=.*NormalActionNoise\("):
+        DPG("LinearPolicy", process(), action_noise=noise)
 
 
 def test_each_environment_has_a_noise_of_its_own_that_begins_anew_with_its_episodes(tmp_path: Any) -> None:
@@ -446,6 +485,22 @@ def test_a_reward_or_an_observation_that_is_not_a_number_is_the_environments_fau
         for callback in (None, lambda *_: True):
             with pytest.raises(ValueError, match="NaN"):
                 DPG(policy, env).learn(5, callback=callback)
+
+
+@pytest.mark.parametrize("variant", ["copdac-q", "copdac-gq", "opdac"])
+@pytest.mark.parametrize("n_envs", [1, 2])
+@pytest.mark.parametrize("policy", ["LinearPolicy", "MlpPolicy"])
+def test_an_observation_that_becomes_nan_in_the_middle_of_an_episode_is_not_blamed_on_a_step_size(
+    policy: str, n_envs: int, variant: str
+) -> None:
+    class Breaks(BoxProcess):
+        def _observation(self) -> Any:
+            return super()._observation() * (np.nan if len(self.received) == 5 else 1.0)
+
+    model = DPG(policy, DummyVecEnv([lambda: Breaks("vector")] * n_envs), variant=variant, seed=0)
+    with pytest.raises(ValueError, match="observation holds NaN"):
+        model.learn(30)
+    assert all(th.isfinite(part).all() for part in model.policy.state_dict().values())
 
 
 def test_an_interrupt_leaves_a_usable_model() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -283,6 +284,31 @@ def test_noise_acts_in_units_of_half_the_range_and_is_clipped_at_the_edges(n_env
         assert received[:, entry].max() == HIGH[entry]
         at_edge = np.isin(received[:, entry], [LOW[entry], HIGH[entry]]).mean()
         assert at_edge == pytest.approx(0.2665, abs=0.02)  # 2 (1 - Phi(1 / .9))
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_rounding_does_not_carry_an_action_out_of_the_box(watched: bool) -> None:
+    # -0.1 + 0.2 (1 + 1) is 0.30000000000000004; the process asserts that its actions are in the box.
+    process = BoxProcess("index")
+    process.action_space = spaces.Box(np.full(2, -0.1), np.full(2, 0.3), dtype=np.float64)
+    model = DPG("LinearPolicy", DummyVecEnv([lambda: process]), learning_rate=0.0, action_noise=wide_noise(), seed=0)
+    model.learn(60, callback=(lambda *_: True) if watched else None)
+    np.testing.assert_array_equal(np.array(process.received).max(axis=0), 0.3)
+
+
+def test_noise_that_a_callback_shrinks_is_smaller_from_the_next_step_on() -> None:
+    noise = wide_noise()
+    model = make("index", learning_rate=0.0, action_noise=noise)
+    scaled_actions = []
+
+    def shrink(local_variables: dict[str, Any], _: Any) -> bool:
+        scaled_actions.append(local_variables["buffer_actions"].copy())
+        noise._sigma = np.zeros(2)
+        return True
+
+    model.learn(5, callback=shrink)
+    assert (scaled_actions[0] != 0.0).all()
+    np.testing.assert_array_equal(np.concatenate(scaled_actions[1:]), 0.0)
 
 
 def test_noise_of_sb3_is_drawn_from_its_own_stream() -> None:
