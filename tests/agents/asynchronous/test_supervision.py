@@ -365,6 +365,7 @@ def is_running(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
+@pytest.mark.timeout(900)  # four hundred processes are started: a minute on a quiet machine, more on a busy one
 def test_200_learn_calls_leak_nothing() -> None:
     model = agents.A3C("MlpPolicy", Counter, n_workers=2)
     model.learn(10)
