@@ -82,7 +82,8 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         shared_optimizer: "rmsprop" (statistics shared), "rmsprop-local" and "momentum" (each worker's own), "adam"
             (shared).
         n_workers: actor-learner processes; 1 runs inside the calling process. Default: the cores available.
-        worker_timeout: seconds without a sign of life before a worker counts as stuck; None never.
+        worker_timeout: seconds without a sign of life before a worker counts as stuck; None never. To make its
+            environment a worker has at least 30.
         stats_window_size: episodes averaged for the logger.
         tensorboard_log: folder, or None.
         policy_kwargs: as in SB3, without optimizer_class.
@@ -448,7 +449,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
                 self._adopt(arrays)
                 going_on = delivery.deliver(event)
                 if not going_on:
-                    workers.budget.stop()
+                    workers.stop()
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:

@@ -65,6 +65,20 @@ def warm_up() -> None:
         _server.ensure_running()
 
 
+def server_id() -> int:
+    """The process id of the running server."""
+    pid: int = _server._forkserver_pid  # type: ignore[attr-defined]
+    return pid
+
+
+def server_is_alive(pid: int) -> bool:
+    """Whether a server, which alone knows how its workers ended, is there."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False  # another one has taken its place
+
+
 class _Popen(popen_forkserver.Popen):
     """Launches from our server and leaves the caller's main module out of what the worker prepares."""
 

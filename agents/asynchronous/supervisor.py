@@ -7,8 +7,10 @@ others, and so do an exception or Ctrl-C in the block.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import time
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,13 +25,19 @@ from agents.asynchronous.budget import StepBudget
 from agents.asynchronous.errors import RemoteTraceback, WorkerError, WorkerTimeoutError
 from agents.asynchronous.events import Event, Failed, Finished, Progress, Ready
 from agents.asynchronous.memory import FileLock, SharedArrays
-from agents.asynchronous.processes import WorkerProcess, warm_up
+from agents.asynchronous.processes import WorkerProcess, server_id, server_is_alive, warm_up
 from agents.asynchronous.worker import main
 
 # A worker that was told to stop finishes its segment first; one inside a slow environment step is waited for no longer.
 _SECONDS_TO_STOP = 2.0
+# After a callback has stopped training the workers may finish their segments, for at most so long.
+_SECONDS_TO_FINISH = 5.0
+# A worker imports and makes its environment before its first step: so much is allowed whatever worker_timeout says.
+_SECONDS_TO_START = 30.0
 _SECONDS_TO_DIE = 1.0
 _SECONDS_BETWEEN_LOOKS = 0.002
+# What multiprocessing answers for a worker whose server could not tell how it ended.
+_UNKNOWN_EXIT_CODE = 255
 
 
 @dataclass
@@ -68,9 +76,13 @@ class Supervisor:
         self._done: set[int] = set()
         self._backlog: deque[Event | _Closed] = deque()
         self._watch = _Watch(worker_timeout, self.budget)
+        self._deadline: float | None = None  # for finishing the last segments
+        self._pauses = 0
+        self._server = 0
 
     def __enter__(self) -> Supervisor:
         warm_up()
+        self._server = server_id()
         try:
             for index, seed in enumerate(self._seeds):
                 receive, send = connection.Pipe(duplex=False)
@@ -87,6 +99,7 @@ class Supervisor:
                     send.close()
                 self._processes.append(process)
                 self._open.add(index)
+                self._watch.start(index)
         except BaseException:
             self._shut_down()
             raise
@@ -120,32 +133,73 @@ class Supervisor:
                     if isinstance(event, Ready):
                         self._watch.begin(event.worker)
                     yield event
-            if not self._open:
+            if not self._open or self._gave_up():
                 return
-            self._receive(self._watch.seconds_to_look_again())
+            self._receive(self._seconds_to_wait())
             # right after receiving, so that a worker that waited for its full pipe to be read has just been heard
             if (stuck := self._watch.stuck()) is not None:
-                raise WorkerTimeoutError(
-                    f"Worker {stuck} of {len(self._processes)} (process {self._processes[stuck].pid}) gave no sign of "
-                    f"life for worker_timeout={self._timeout} s; its environment's step() or reset() does not return. "
-                    "It was stopped. Raise worker_timeout if a step may take that long."
-                )
+                raise self._timeout_error(stuck)
+
+    def stop(self) -> None:
+        """Let every worker end after the segment it is in; :meth:`events` waits for the last ones only so long."""
+        self.budget.stop()
+        if self._deadline is None:
+            self._deadline = time.monotonic() + _SECONDS_TO_FINISH
+
+    def _seconds_to_wait(self) -> float | None:
+        look = self._watch.seconds_to_look_again()
+        if self._deadline is None:
+            return look
+        left = max(0.0, self._deadline - time.monotonic())
+        return left if look is None else min(look, left)
+
+    def _gave_up(self) -> bool:
+        """Whether the time for finishing the last segments is over."""
+        if self._deadline is None or time.monotonic() < self._deadline:
+            return False
+        warnings.warn(
+            f"{len(self._open)} of {len(self._processes)} workers had not finished their segment "
+            f"{_SECONDS_TO_FINISH:g} s after training was stopped, because their environment's step() or reset() did "
+            "not return; they were ended, and those segments are not learned from.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return True
+
+    def _timeout_error(self, worker: int) -> WorkerTimeoutError:
+        who = f"Worker {worker} of {len(self._processes)} (process {self._processes[worker].pid})"
+        if self._watch.is_starting(worker):
+            seconds = max(_SECONDS_TO_START, self._timeout or 0.0)
+            return WorkerTimeoutError(
+                f"{who} was not ready after {seconds:g} s (worker_timeout={self._timeout} s, at least "
+                f"{_SECONDS_TO_START:g} s for the start); making its environment does not return. It was stopped. "
+                "Raise worker_timeout if that may take so long."
+            )
+        return WorkerTimeoutError(
+            f"{who} gave no sign of life for worker_timeout={self._timeout} s; its environment's step() or reset() "
+            "does not return. It was stopped. Raise worker_timeout if a step may take that long."
+        )
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Let every worker stand still between two segments while the block runs.
 
-        Events that arrive meanwhile are kept for :meth:`events`, which reports failures, too.
+        Events that arrive meanwhile are kept for :meth:`events`, which reports failures, too. A block inside of another
+        changes nothing.
         """
-        self.budget.pause()
+        self._pauses += 1
         try:
+            if self._pauses == 1:
+                self.budget.pause()
             while any(worker in self._open and not self.budget.stands_still(worker) for worker in self._open):
                 self._receive(_SECONDS_BETWEEN_LOOKS)
                 if self._watch.stuck() is not None:
                     break  # it would not answer before its timeout, and has none left; the next event is the error
             yield
         finally:
-            self.budget.resume()
+            self._pauses -= 1
+            if self._pauses == 0:
+                self.budget.resume()
 
     def _receive(self, timeout: float | None) -> None:
         """Wait for events or ends of workers, and put them into the backlog."""
@@ -172,6 +226,12 @@ class Supervisor:
         process = self._processes[worker]
         process.join(_SECONDS_TO_DIE)
         code = process.exitcode
+        if code == _UNKNOWN_EXIT_CODE and self._server_has_died():
+            return WorkerError(
+                "The process that workers are forked from was killed (the kernel does that when memory runs out), and "
+                f"with it the word of its {len(self._processes)} workers. They were stopped; the model holds the "
+                "parameters they had reached."
+            )
         if code is not None and code < 0:
             name = signal.Signals(-code).name
             how = f"was killed by {name}"
@@ -183,6 +243,13 @@ class Supervisor:
             f"Worker {worker} of {len(self._processes)} (process {process.pid}) {how}. The other workers were stopped; "
             "the model holds the parameters they had reached."
         )
+
+    def _server_has_died(self) -> bool:
+        # its pipes end a moment before it is known to have ended
+        deadline = time.monotonic() + _SECONDS_TO_DIE
+        while (alive := server_is_alive(self._server)) and time.monotonic() < deadline:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        return not alive
 
     def _failure(self, event: Failed) -> BaseException:
         error: BaseException
@@ -200,6 +267,7 @@ class Supervisor:
         try:
             self._drain(deadline)
         finally:
+            self._end_orphans()
             for process in self._processes:
                 if process.is_alive():
                     process.terminate()
@@ -213,6 +281,19 @@ class Supervisor:
                 pipe.close()
             self._lock.close()
 
+    def _end_orphans(self) -> None:
+        """Kill workers that outlived their server, of which nobody tells any more whether they are alive.
+
+        An open pipe tells: only the worker holds the other end.
+        """
+        if not self._processes or server_is_alive(self._server):
+            return
+        for process, pipe in zip(self._processes, self._pipes, strict=False):
+            if not _has_ended(pipe):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid or 0, signal.SIGKILL)
+        self._drain(time.monotonic() + _SECONDS_TO_DIE)
+
     def _drain(self, deadline: float) -> None:
         """Read and drop what workers still send, so that none blocks on a full pipe, until all have gone."""
         open_pipes: list[Any] = list(self._pipes)
@@ -224,6 +305,16 @@ class Supervisor:
                 open_pipes.remove(pipe)
 
 
+def _has_ended(pipe: connection.Connection) -> bool:
+    """Whether nobody holds a pipe's writing end any more."""
+    try:
+        while pipe.poll():
+            pipe.recv_bytes()
+    except (EOFError, OSError):
+        return True
+    return False
+
+
 class _Watch:
     """Who has been silent for how long."""
 
@@ -231,14 +322,29 @@ class _Watch:
         self._timeout = timeout
         self._budget = budget
         self._last: dict[int, tuple[int, float]] = {}
+        self._starting: set[int] = set()
         self._next_look = 0.0
 
+    def start(self, worker: int) -> None:
+        """A worker's process was started."""
+        self._starting.add(worker)
+        self._note(worker)
+
     def begin(self, worker: int) -> None:
+        """A worker is ready to act."""
+        self._starting.discard(worker)
+        self._note(worker)
+
+    def is_starting(self, worker: int) -> bool:
+        """Whether a worker has not been ready yet."""
+        return worker in self._starting
+
+    def _note(self, worker: int) -> None:
         self._last[worker] = (self._budget.beats()[worker], time.monotonic())
 
     def heard(self, worker: int) -> None:
         if worker in self._last:
-            self.begin(worker)
+            self._note(worker)
 
     def forget(self, worker: int) -> None:
         self._last.pop(worker, None)
@@ -256,6 +362,6 @@ class _Watch:
         for worker, (beat, since) in list(self._last.items()):
             if beats[worker] != beat:
                 self._last[worker] = (beats[worker], now)
-            elif now - since > self._timeout:
+            elif now - since > (max(self._timeout, _SECONDS_TO_START) if worker in self._starting else self._timeout):
                 return worker
         return None

@@ -113,6 +113,8 @@ class Misbehaving(Counter):
         return True
 
     def _misbehave(self, result: Any) -> Any:
+        if self.what == "nothing":
+            return result
         if self.what == "raise":
             raise ToyError("the goblin ate step", self.when)
         if self.what == "raise-unpicklable":

@@ -243,6 +243,69 @@ def test_the_timeout_is_for_silence_not_for_the_whole_run() -> None:
     assert model.num_timesteps == 3000
 
 
+def test_an_environment_that_never_comes_into_being_is_an_error_where_a_timeout_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agents.asynchronous.supervisor._SECONDS_TO_START", 1.0)
+    once = tmp_path / "made-in-the-caller"
+
+    def make() -> gym.Env:
+        if once.exists():
+            time.sleep(1000)
+        once.touch()
+        return Counter()
+
+    model = agents.A3C("MlpPolicy", make, n_workers=2, worker_timeout=0.2)
+    with (
+        leaving_nothing_and_a_usable_model(model),
+        pytest.raises(WorkerTimeoutError, match=r"Worker \d of 2 .* was not ready after 1 s .*making its environment"),
+    ):
+        # the model's next environment is another one
+        model.learn(ENDLESS)
+
+
+def test_a_start_may_take_longer_than_the_timeout(tmp_path: Path) -> None:
+    def make() -> gym.Env:
+        time.sleep(0.6)
+        return Counter()
+
+    model = agents.A3C("MlpPolicy", make, n_workers=2, worker_timeout=0.3)
+    assert model.learn(40).num_timesteps == 40
+
+
+def test_a_worker_stuck_after_a_callback_stopped_training_is_ended_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agents.asynchronous.supervisor._SECONDS_TO_FINISH", 0.5)
+
+    def stop_when_one_sleeps(*_: Any) -> bool:
+        return not (tmp_path / "once").exists()
+
+    model = misbehaving(tmp_path, "sleep", when=10)
+    with leaving_nothing_and_a_usable_model(model):
+        with pytest.warns(UserWarning, match=r"1 of 2 workers had not finished their segment 0.5 s after"):
+            model.learn(ENDLESS, callback=stop_when_one_sleeps)
+        assert 0 < model.num_timesteps < ENDLESS
+
+
+def test_a_pause_inside_a_pause_ends_with_the_outer_one() -> None:
+    model = agents.A3C("MlpPolicy", Counter, n_workers=2)
+    seen: list[bool] = []
+
+    def pause_twice() -> None:
+        with model.paused():
+            steps = model.num_timesteps
+            with model.paused():
+                assert model.num_timesteps == steps
+            time.sleep(0.1)  # workers that had gone on would count
+            with model.paused():
+                seen.append(model.num_timesteps == steps)
+
+    model.learn(20_000, callback=AfterFirstSegments(pause_twice))
+    assert seen == [True]
+    assert model.num_timesteps == 20_000
+
+
 def test_a_worker_stuck_at_shutdown_is_ended(tmp_path: Path) -> None:
     def fail() -> None:
         while not (tmp_path / "once").exists():
@@ -272,13 +335,56 @@ def test_the_next_learn_works_when_the_worker_server_was_killed() -> None:
     assert model.learn(20).num_timesteps == 20
 
 
-def test_learn_call_after_learn_call_leaks_nothing() -> None:
+@pytest.mark.parametrize("stuck", [False, True], ids=["acting", "stuck in step"])
+def test_no_worker_outlives_the_server_that_is_killed_while_they_learn(tmp_path: Path, stuck: bool) -> None:
+    model = misbehaving(tmp_path, "sleep" if stuck else "nothing", when=10)
+    pids: list[int] = []
+
+    def kill() -> None:
+        while stuck and not (tmp_path / "once").exists():
+            time.sleep(0.01)
+        pids.extend(worker.pid for worker in workers())
+        os.kill(processes._server._forkserver_pid, signal.SIGKILL)
+
+    with leaving_nothing_and_a_usable_model(model):
+        with pytest.raises(WorkerError, match="The process that workers are forked from was killed"):
+            model.learn(ENDLESS, callback=AfterFirstSegments(kill))
+        assert len(pids) == 2
+        deadline = time.monotonic() + 10  # a killed process is gone a moment after the signal
+        while (left := [pid for pid in pids if is_running(pid)]) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not left
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is a process that is more than its exit status, which only its parent could collect."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+@pytest.mark.timeout(900)  # four hundred processes are started: a minute on a quiet machine, more on a busy one
+def test_200_learn_calls_leak_nothing() -> None:
     model = agents.A3C("MlpPolicy", Counter, n_workers=2)
-    counts = []
-    for _ in range(20):
+    model.learn(10)
+    before = belongings()
+    for _ in range(200):
         model.learn(10)
-        counts.append((len(os.listdir("/proc/self/fd")), threading.active_count(), len(workers())))
-    assert set(counts[3:]) == {counts[-1]}
+    assert belongings() == before
+
+
+def belongings() -> dict[str, Any]:
+    """What this process has of all that could leak; semaphores are files in shared memory, too."""
+    return {
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "threads": threading.active_count(),
+        "workers": len(workers()),
+        "shared memory": shared_memory(),
+        "semaphores": {name for name in os.listdir("/dev/shm") if name.startswith("sem.")},
+        "files in memory": len([line for line in Path("/proc/self/maps").read_text().splitlines() if "pym-" in line]),
+    }
 
 
 def test_a_model_can_learn_while_another_threads_model_learns() -> None:
