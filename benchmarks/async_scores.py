@@ -1,8 +1,8 @@
 """Scores of the asynchronous methods with the settings of zoo_configs: `python -m benchmarks.async_scores`.
 
-Ten seeds each (five on Pendulum), two workers, one run at a time. The score of a run is the mean return of 20 episodes
-of its final model, deterministic actions, on an environment of its own seed. Runs that are there already are kept: an
-interrupted benchmark goes on where it stopped.
+Ten seeds each, two workers, one run at a time. The score of a run is the mean return of 20 episodes of its final model,
+deterministic actions, on environments seeded apart from training. Finished runs with today's settings are kept: an
+interrupted benchmark goes on where it stopped, and runs of settings that have changed since are left out of the table.
 """
 
 import argparse
@@ -18,8 +18,10 @@ from tqdm import tqdm
 import tuning
 from benchmarks import report
 from tuning import statistics
+from tuning.config import RunConfig, resolve
 
 EPISODES = 20
+MASKED = "actorzoo/MaskedCartPole-v0"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Target:
         n_seeds: runs.
         hyperparams: over those of the zoo.
         label: of the row.
+        note: what a reader of the row should know.
     """
 
     algo: str
@@ -43,37 +46,40 @@ class Target:
     n_seeds: int = 10
     hyperparams: Mapping[str, Any] = field(default_factory=dict)
     label: str = ""
+    note: str = ""
 
 
 TARGETS = {
     "a3c-cartpole": Target("a3c", "CartPole-v1", 475.0, 10),
+    "a3c-lunarlander": Target("a3c", "LunarLander-v3", 200.0, 7),
     "a3c-acrobot": Target("a3c", "Acrobot-v1", -100.0, 10),
-    "a3c-pendulum": Target("a3c", "Pendulum-v1", -250.0, 4, n_seeds=5),
+    "a3c-pendulum": Target("a3c", "Pendulum-v1", -250.0, 8),
     "q-cartpole": Target("asyncqlearning", "CartPole-v1", 475.0, 8),
     "sarsa-cartpole": Target("asyncsarsa", "CartPole-v1", 475.0, 8),
     "nstepq-cartpole": Target("asyncnstepq", "CartPole-v1", 475.0, 8),
+    "lstm-masked": Target("a3c", MASKED, 400.0, None, label=" (LSTM)"),
+    "mlp-masked": Target("a3c", MASKED, 400.0, None, hyperparams={"policy": "MlpPolicy"}, label=" (no memory)"),
 }
 
 
-def folder(runs_dir: Path, name: str) -> Path:
-    """Where the runs of one target lie: apart, so that variants of one algorithm do not mix."""
-    return runs_dir / name
-
-
-def train(target: Target, seed: int, runs_dir: Path) -> None:
-    """One run, unless it is there already."""
-    for run in tuning.find_runs(runs_dir):
-        if run.read()["seed"] == seed and run.status["status"] == "finished":
-            return
-    tuning.train(
-        target.algo,
-        target.env_id,
-        seed=seed,
-        hyperparams=target.hyperparams,
-        runs_dir=runs_dir,
-        eval_episodes=EPISODES,
-        progress=False,
+def planned(target: Target, seed: int) -> RunConfig:
+    """One run of a target. It is evaluated at its end alone, which is all that the score needs."""
+    config = resolve(
+        target.algo, target.env_id, seed=seed, hyperparams=target.hyperparams, eval_episodes=EPISODES, eval_freq=1
     )
+    return config.model_copy(update={"eval_freq": config.n_timesteps})
+
+
+def finished_runs(target: Target, runs_dir: Path) -> dict[int, tuning.RunFolder]:
+    """By seed, what is there of a target with the settings as they are now."""
+    found: dict[int, tuning.RunFolder] = {}
+    wanted = planned(target, 0).to_data() | {"seed": None}
+    for run in tuning.find_runs(runs_dir):
+        config = run.config()
+        seed = config["seed"]
+        if run.status["status"] == "finished" and config | {"seed": None} == wanted and seed < target.n_seeds:
+            found.setdefault(seed, run)
+    return dict(sorted(found.items()))
 
 
 def score(run: tuning.RunFolder) -> float:
@@ -104,37 +110,51 @@ def row(target: Target, runs: Sequence[tuning.RunFolder]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def main() -> None:
+def page(runs: Mapping[str, Sequence[tuning.RunFolder]]) -> str:
+    """The table, a line to a target that has runs, and below it each seed's score and the notes."""
+    there = [(TARGETS[name], runs[name]) for name in TARGETS if runs.get(name)]
+    lines = [
+        "# Scores of the asynchronous methods\n",
+        f"Settings of `zoo_configs`, two workers. Score of a run: mean return of {EPISODES} episodes of the final "
+        "model, deterministic actions. IQM with its 95 % bootstrap interval over runs.\n",
+        "| algo | environment | steps | IQM [95 %] | mean | range | target | reached | wanted |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+        *(row(target, of_target) for target, of_target in there),
+        "",
+        "Scores by seed, in order:\n",
+        *(
+            f"* {target.algo}{target.label}, {target.env_id}: {', '.join(f'{score(run):.1f}' for run in of_target)}."
+            + (f" {target.note}" if target.note else "")
+            for target, of_target in there
+        ),
+        "",
+        report.provenance("python -m benchmarks.async_scores"),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Train what is missing and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs-dir", type=Path, default=Path("runs/async_scores"), help="where the runs are kept")
     parser.add_argument("--only", nargs="+", choices=list(TARGETS), default=list(TARGETS), metavar="NAME")
     parser.add_argument("--table", action="store_true", help="train nothing; write the table of what is there")
-    arguments = parser.parse_args()
-    if not arguments.table:
-        todo = [(name, seed) for name in arguments.only for seed in range(TARGETS[name].n_seeds)]
-        for name, seed in tqdm(todo, unit="run"):
-            train(TARGETS[name], seed, folder(arguments.runs_dir, name))
-    rows = []
-    for name, target in TARGETS.items():
-        runs = [run for run in tuning.find_runs(folder(arguments.runs_dir, name)) if run.status["status"] == "finished"]
-        if runs:
-            rows.append(row(target, runs))
-    text = "\n".join(
-        [
-            "# Scores of the asynchronous methods\n",
-            f"Settings of `zoo_configs`, two workers. Score of a run: mean return of {EPISODES} episodes of the final "
-            "model, deterministic actions. IQM with its 95 % bootstrap interval over runs.\n",
-            "| algo | environment | steps | IQM [95 %] | mean | range | target | reached | wanted |",
-            "|---|---|---:|---:|---:|---:|---:|---:|---:|",
-            *rows,
-            "",
-            report.provenance("python -m benchmarks.async_scores"),
-            "",
+    options = parser.parse_args(arguments)
+    # a folder a target, so that variants of one algorithm do not mix
+    folders = {name: options.runs_dir / name for name in TARGETS}
+    if not options.table:
+        there = {name: finished_runs(TARGETS[name], folders[name]) for name in options.only}
+        missing = [
+            (seed, name) for name in options.only for seed in range(TARGETS[name].n_seeds) if seed not in there[name]
         ]
-    )
+        # seed by seed, so that an interrupted benchmark has some runs of every method
+        for seed, name in tqdm(sorted(missing), unit="run"):
+            tuning.train(config=planned(TARGETS[name], seed).to_data(), runs_dir=folders[name], progress=False)
+    runs = {name: list(finished_runs(target, folders[name]).values()) for name, target in TARGETS.items()}
+    text = page(runs)
     print(text)
-    print(f"{len(rows)} of {len(TARGETS)} rows are there.", file=sys.stderr)
+    print(f"{sum(map(bool, runs.values()))} of {len(TARGETS)} rows are there.", file=sys.stderr)
     report.write("async_scores.md", text)
 
 
