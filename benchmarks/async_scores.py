@@ -48,13 +48,17 @@ class Target:
     note: str = ""
 
 
+SECOND_SEARCH = (
+    "The settings that a first search found reached the target with 3 of seeds 0 to 5 and were given up; these come "
+    "from a second search, on other seeds."
+)
 TARGETS = {
     "a3c-cartpole": Target("a3c", "CartPole-v1", 475.0, 10),
     "a3c-acrobot": Target("a3c", "Acrobot-v1", -100.0, 10),
     "a3c-pendulum": Target("a3c", "Pendulum-v1", -250.0, 8),
     "q-cartpole": Target("asyncqlearning", "CartPole-v1", 475.0, 8),
-    "sarsa-cartpole": Target("asyncsarsa", "CartPole-v1", 475.0, 8),
-    "nstepq-cartpole": Target("asyncnstepq", "CartPole-v1", 475.0, 8),
+    "sarsa-cartpole": Target("asyncsarsa", "CartPole-v1", 475.0, 8, note=SECOND_SEARCH),
+    "nstepq-cartpole": Target("asyncnstepq", "CartPole-v1", 475.0, 8, note=SECOND_SEARCH),
 }
 
 
