@@ -138,9 +138,7 @@ def sweep(tasks: list[str], methods: list[str], output: Path, jobs: int) -> None
     """Every method over its grid, the best settings again with more seeds; prints these, best first."""
     cases = list(itertools.product(tasks, methods))
     grids = {
-        (task, method): [
-            Settings(*sizes) for sizes in itertools.product(ACTOR_GRID, CRITIC_GRID, THIRD_GRID[method])
-        ]
+        (task, method): [Settings(*sizes) for sizes in itertools.product(ACTOR_GRID, CRITIC_GRID, THIRD_GRID[method])]
         for task, method in cases
     }
     for seeds in (FIRST_SEEDS, FIRST_SEEDS + SECOND_SEEDS):
