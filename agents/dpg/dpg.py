@@ -56,15 +56,15 @@ class DPG(OnlineAlgorithm):
         variant: "copdac-q" (compatible critic, Q-learning), "copdac-gq" (the same with gradient TD), "opdac"
             (Q-learning with a critic that is not compatible: a polynomial of degree 2 in the action, or a network),
             "on-policy" (the same with Sarsa).
-        natural_gradient: theta += alpha w, for the compatible variants, as printed. With a linear policy nothing holds
-            theta where mu(s) is at the edge of the box already: while w points out of it, the mean goes on growing
-            unseen, and comes back as slowly. Where optimal actions lie at an edge, prefer the plain gradient.
+        natural_gradient: theta += alpha w, for the compatible variants. A linear policy does not take this step for
+            entries of the action whose mean is beyond an edge of the box and that w drives further out.
         full_gq: of "copdac-gq": the secondary weights cover the state's features as well, as in GQ on the concatenated
             features; False is the form printed in the paper.
         behavior_policy: who acts. None is mu plus ``action_noise``; else an SB3 model or policy (stochastic ones are
             sampled), or a callable of the environment's own observations (batch first) that returns actions in
             environment units, which are clipped. A model is not stored in the file; pass it to ``load`` again.
-        action_noise: acts in [-1, 1], as in SB3; None is normal with standard deviation 0.1.
+        action_noise: acts in [-1, 1], as in SB3; None is normal with standard deviation 0.1. It and
+            ``behavior_policy`` may be replaced by a callback; what is new acts from the next step on.
         stats_window_size, tensorboard_log, policy_kwargs, verbose, seed, device, _init_setup_model: as in SB3; linear
             policies run on the CPU.
 
