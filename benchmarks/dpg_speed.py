@@ -14,6 +14,7 @@ from typing import Any
 
 import torch as th
 from stable_baselines3 import DDPG
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 import agents.environments  # noqa: F401  (registers the environments)
 from agents.dpg import DPG
@@ -41,6 +42,29 @@ def steps_per_second(model: Any, n_steps: int, repeats: int) -> list[float]:
     return found
 
 
+def ceiling(env: VecEnv, n_steps: int, repeats: int) -> float:
+    """Steps a second of random actions alone, drawn before, in the environment that an agent steps; the fastest run.
+
+    Args:
+        env: the agent's.
+        n_steps: in each of ``repeats`` runs.
+        repeats: how many.
+    """
+    assert isinstance(env, DummyVecEnv)
+    inner = env.envs[0]
+    actions = [inner.action_space.sample() for _ in range(n_steps)]
+    inner.reset(seed=0)
+    fastest = 0.0
+    for _ in range(repeats):
+        start = time.perf_counter()
+        for action in actions:
+            _, _, terminated, truncated, _ = inner.step(action)
+            if terminated or truncated:
+                inner.reset()
+        fastest = max(fastest, n_steps / (time.perf_counter() - start))
+    return fastest
+
+
 def _cells(found: list[float]) -> str:
     return f"{statistics.median(found):,.0f} | {min(found):,.0f} | {max(found):,.0f}"
 
@@ -62,14 +86,18 @@ def main() -> None:
         "",
         "## Linear, 10 tilings of 10 tiles a dimension and a bias",
         "",
-        "| environment | variant | median | slowest | fastest |",
-        "|---|---|---|---|---|",
+        '"Random actions": steps a second of the environment alone, without an agent; the last column is the share of it.',
+        "",
+        "| environment | variant | median | slowest | fastest | random actions | share |",
+        "|---|---|---|---|---|---|---|",
     ]
     for env in LINEAR:
         for variant in ("copdac-q", "copdac-gq"):
             model = DPG("TileCodingPolicy", env, variant=variant, seed=0)
             found = steps_per_second(model, options.linear_steps, options.repeats)
-            lines.append(f"| {env} | {variant} | {_cells(found)} |")
+            alone = ceiling(model.get_env(), options.linear_steps, options.repeats)
+            share = statistics.median(found) / alone
+            lines.append(f"| {env} | {variant} | {_cells(found)} | {alone:,.0f} | {share:.0%} |")
     lines += [
         "",
         f"## Deep, {DEEP}",

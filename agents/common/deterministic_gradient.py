@@ -38,19 +38,6 @@ def compatible_value(value: float, gradient: Sequence[float], deviations: Sequen
     return value + sum(slope * part for slope, part in zip(gradient, deviations, strict=True))
 
 
-def outward(gradient: Sequence[float], mean: Sequence[float]) -> list[bool]:
-    """Where grad_a Q points out of the box at a mean that is beyond that edge already.
-
-    Args:
-        gradient: [m] grad_a Q.
-        mean: [m].
-    """
-    return [
-        (part > 1.0 and slope > 0.0) or (part < -1.0 and slope < 0.0)
-        for slope, part in zip(gradient, mean, strict=True)
-    ]
-
-
 def inward(gradient: Sequence[float], mean: Sequence[float]) -> list[float]:
     """grad_a Q at the executed mean, without what points out of the box.
 
@@ -61,7 +48,10 @@ def inward(gradient: Sequence[float], mean: Sequence[float]) -> list[float]:
         gradient: [m] grad_a Q.
         mean: [m].
     """
-    return [0.0 if out else slope for slope, out in zip(gradient, outward(gradient, mean), strict=True)]
+    return [
+        0.0 if (part > 1.0 and slope > 0.0) or (part < -1.0 and slope < 0.0) else slope
+        for slope, part in zip(gradient, mean, strict=True)
+    ]
 
 
 def n_action_features(n_actions: int) -> int:

@@ -35,7 +35,6 @@ from agents.common.deterministic_gradient import (
     compatible_value,
     deviation,
     inward,
-    outward,
 )
 from agents.common.gtd import td_error
 from agents.dpg.layout import Layout
@@ -104,8 +103,9 @@ class LinearLearner(ABC):
             outputs: what ``predict`` gave for s.
             size: step size of the actor.
         """
-        held = outward(outputs[self._critic], outputs[self._actor])
-        self.advance_actor([0.0 if waits else size for waits in held])
+        slopes = outputs[self._critic]
+        kept = inward(slopes, outputs[self._actor])
+        self.advance_actor([size if left == slope else 0.0 for left, slope in zip(kept, slopes, strict=True)])
 
     @abstractmethod
     def apply(self, correction: Correction) -> None:

@@ -126,8 +126,9 @@ class LinearRun(BehaviorRun):
         self.learner = learner
         self.gamma = model.gamma
         self._sizes = self._step_sizes()
-        self._scale = self._low.tolist(), self._half_width.tolist(), self._high.tolist()
-        self._space_shape = cast(spaces.Box, model.action_space).shape
+        self._edges = list(zip(self._low.tolist(), self._half_width.tolist(), self._high.tolist(), strict=True))
+        shape = cast(spaces.Box, model.action_space).shape
+        self._space_shape = None if shape == (len(self._edges),) else shape
 
     def before_callback(self) -> dict[str, Any]:
         """Bring the policy's weights up to date as well."""
@@ -195,11 +196,17 @@ class LinearRun(BehaviorRun):
             self._action = self._act_one(self._observation, self.learner.mean(self._output))
         else:
             self._action = chosen[0].tolist()
-        if any(part != part for part in self._action):
+        total = sum(self._action)
+        # NaN, which a sum of numbers in [-1, 1] keeps, is not equal to itself.
+        if total != total:
             raise self.learner.divergence(0.0, self._output)
-        edges = zip(*self._scale, self._action, strict=True)
-        units = [min(low + half * (part + 1.0), high) for low, half, high, part in edges]
-        return np.array(units, dtype=self._dtype).reshape(self._space_shape)
+        # Rounding may carry 1 beyond the upper edge, as -0.1 + 0.2 * 2 > 0.3.
+        units = [
+            min(low + half * (part + 1.0), high)
+            for (low, half, high), part in zip(self._edges, self._action, strict=True)
+        ]
+        executable = np.array(units, dtype=self._dtype)
+        return executable if self._space_shape is None else executable.reshape(self._space_shape)
 
     def learn_one(self, observation: NDArray, reward: float, terminated: bool) -> None:
         """One update."""
