@@ -33,7 +33,7 @@ def steps_per_second(model: Any, n_steps: int, repeats: int) -> list[float]:
         n_steps: in each.
         repeats: how many.
     """
-    model.learn(max(n_steps // 10, 1), log_interval=None)
+    model.learn(max(n_steps // 10, 1), reset_num_timesteps=False, log_interval=None)
     found = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -86,7 +86,7 @@ def main() -> None:
         "",
         "## Linear, 10 tilings of 10 tiles a dimension and a bias",
         "",
-        '"Random actions": steps a second of the environment alone, without an agent; the last column is the share of it.',
+        '"Random actions": steps a second of the environment alone, without an agent; "share": of that.',
         "",
         "| environment | variant | median | slowest | fastest | random actions | share |",
         "|---|---|---|---|---|---|---|",
