@@ -69,6 +69,17 @@ def _cells(found: list[float]) -> str:
     return f"{statistics.median(found):,.0f} | {min(found):,.0f} | {max(found):,.0f}"
 
 
+class _Page:
+    """Lines, shown as they come."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def add(self, *lines: str) -> None:
+        self.lines += lines
+        print(*lines, sep="\n", flush=True)
+
+
 def main() -> None:
     """Measure and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -78,7 +89,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=FOLDER / "dpg_speed.md")
     options = parser.parse_args()
     th.set_num_threads(1)
-    lines = [
+    page = _Page()
+    page.add(
         "# Speed of DPG",
         "",
         f"`python -m benchmarks.dpg_speed`: environment steps a second on one core, with one update a step; median, "
@@ -90,15 +102,15 @@ def main() -> None:
         "",
         "| environment | variant | median | slowest | fastest | random actions | share |",
         "|---|---|---|---|---|---|---|",
-    ]
+    )
     for env in LINEAR:
         for variant in ("copdac-q", "copdac-gq"):
             model = DPG("TileCodingPolicy", env, variant=variant, seed=0)
             found = steps_per_second(model, options.linear_steps, options.repeats)
             alone = ceiling(model.get_env(), options.linear_steps, options.repeats)
             share = statistics.median(found) / alone
-            lines.append(f"| {env} | {variant} | {_cells(found)} | {alone:,.0f} | {share:.0%} |")
-    lines += [
+            page.add(f"| {env} | {variant} | {_cells(found)} | {alone:,.0f} | {share:.0%} |")
+    page.add(
         "",
         f"## Deep, {DEEP}",
         "",
@@ -106,21 +118,20 @@ def main() -> None:
         "",
         "| algorithm | hidden layers | median | slowest | fastest | times DDPG |",
         "|---|---|---|---|---|---|",
-    ]
+    )
     for network in NETWORKS:
         kwargs = {"net_arch": network}
         ddpg = DDPG("MlpPolicy", DEEP, train_freq=1, gradient_steps=1, policy_kwargs=dict(kwargs), seed=0)
         ddpg.learn(110, log_interval=None)
         base = steps_per_second(ddpg, options.deep_steps, options.repeats)
-        lines.append(f"| DDPG | {network} | {_cells(base)} | 1.0 |")
+        page.add(f"| DDPG | {network} | {_cells(base)} | 1.0 |")
         for variant in ("copdac-q", "copdac-gq", "opdac"):
             model = DPG("MlpPolicy", DEEP, variant=variant, policy_kwargs=kwargs, seed=0)
             found = steps_per_second(model, options.deep_steps, options.repeats)
             ratio = statistics.median(found) / statistics.median(base)
-            lines.append(f"| DPG, {variant} | {network} | {_cells(found)} | {ratio:.1f} |")
+            page.add(f"| DPG, {variant} | {network} | {_cells(found)} | {ratio:.1f} |")
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    options.output.write_text("\n".join(page.lines) + "\n")
 
 
 if __name__ == "__main__":
