@@ -33,6 +33,7 @@ from benchmarks.dpg_report import (
     ControlCurves,
     bandit_figure,
     bandit_table,
+    bandit_verdict,
     control_figure,
     control_table,
 )
@@ -59,15 +60,21 @@ BANDIT_SWEEP_SEEDS = range(1000, 1006)
 BANDIT_SETTINGS: dict[tuple[int, str], BanditSettings] = {
     (10, "copdac-b"): CopdacB(0.1, 1e-3),
     (10, "sac-b"): SacB(0.1, 1.0, 1e-3),
+    (10, "sac-b, fixed variance"): SacB(0.1, 0.0, 1e-3),
     (10, "sac-b, averaged"): SacB(0.1, 0.1, 1e-3, averaged=True),
+    (10, "sac-b, averaged, fixed variance"): SacB(0.1, 0.0, 1e-3, averaged=True),
     (10, "sac-b, averaged, from variance 1"): SacB(0.1, 0.1, 1.0, averaged=True),
     (25, "copdac-b"): CopdacB(0.3, 1e-3),
     (25, "sac-b"): SacB(0.03, 1.0, 1e-3),
+    (25, "sac-b, fixed variance"): SacB(0.03, 0.0, 1e-3),
     (25, "sac-b, averaged"): SacB(0.3, 1.0, 1e-3, averaged=True),
+    (25, "sac-b, averaged, fixed variance"): SacB(0.3, 0.0, 1e-3, averaged=True),
     (25, "sac-b, averaged, from variance 1"): SacB(0.2, 0.1, 1.0, averaged=True),
     (50, "copdac-b"): CopdacB(0.5, 1e-3),
     (50, "sac-b"): SacB(0.01, 0.01, 1e-2),
+    (50, "sac-b, fixed variance"): SacB(0.01, 0.0, 0.1),
     (50, "sac-b, averaged"): SacB(0.5, 1.0, 1e-3, averaged=True),
+    (50, "sac-b, averaged, fixed variance"): SacB(0.5, 0.0, 1e-3, averaged=True),
     (50, "sac-b, averaged, from variance 1"): SacB(0.3, 0.1, 1.0, averaged=True),
 }
 """The best of ``--sweep``, except that from variance 1 a step size of 1 for y, which wins there at m = 10 and 25,
@@ -211,7 +218,9 @@ def report(of_bandit: BanditCurves, of_control: ControlCurves, seeds: int, comma
     bandit_figure(of_bandit, "dpg_bandit.png")
     control_figure(of_control, "dpg_control.png")
     text = PAGE.format(
-        bandit=bandit_table(of_bandit),
+        bandit_verdict=bandit_verdict(of_bandit),
+        bandit=bandit_table(of_bandit, ablations=False),
+        bandit_ablations=bandit_table(of_bandit, ablations=True),
         control=control_table(of_control),
         seeds=seeds,
         n_steps=f"{TASKS['pendulum'].n_steps:,}",

@@ -3,7 +3,8 @@
 With features x of s, x' of s', gamma' = gamma (0 at termination), grad mu = x, and d = a - mu(s)::
 
     copdac-q     delta = r + gamma' v.x' - Q(s,a),   Q(s,a) = d^T grad mu^T w + v.x
-                 theta += alpha_theta grad mu (grad mu^T w)        natural gradient: theta += alpha_theta w
+                 theta += alpha_theta grad mu (grad mu^T w)        natural gradient: theta += alpha_theta w, except for
+                                                                   entries of mu(s) that w drives out of the box
                  w     += alpha_w delta grad mu d
                  v     += alpha_v delta x
     copdac-gq    v     += alpha_v [delta x - gamma' x' (phi.u)]    the same of w is 0, as phi(s', mu(s')) = 0
@@ -60,6 +61,7 @@ class Correction(NamedTuple):
     next_x: NDArray | None
     next_value: float  # what v loses for each x'
     delta: float
+    mean_value: float  # Q(s, mu(s))
 
 
 class LinearLearner(ABC):
@@ -88,8 +90,22 @@ class LinearLearner(ABC):
         """v.x alone."""
 
     @abstractmethod
-    def advance_actor(self, amount: float) -> None:
-        """Natural gradient, theta += amount w; before any ``apply`` of the same step, as all use the old w."""
+    def advance_actor(self, amounts: Sequence[float]) -> None:
+        """Theta += amount w, for each entry of the action its own amount."""
+
+    def follow_natural_gradient(self, outputs: Sequence[float], size: float) -> None:
+        """theta += size w, before any ``apply`` of the same step, as all use the old w.
+
+        What is executed in s has no derivative where its mean is beyond an edge and is driven further out. Such an
+        entry of the action waits in s: its mean stops growing where all states that are visited are of this kind.
+
+        Args:
+            outputs: what ``predict`` gave for s.
+            size: step size of the actor.
+        """
+        slopes = outputs[self._critic]
+        kept = inward(slopes, outputs[self._actor])
+        self.advance_actor([size if left == slope else 0.0 for left, slope in zip(kept, slopes, strict=True)])
 
     @abstractmethod
     def apply(self, correction: Correction) -> None:
@@ -152,20 +168,21 @@ class LinearLearner(ABC):
         deviations = deviation(action, mean)
         # Q(s', mu(s')) is v.x' alone: the compatible features are 0 where a' is mu(s').
         next_value = self.value(next_x) if discount else 0.0
-        delta = td_error(reward, discount, next_value, compatible_value(outputs[self._value], gradient, deviations))
+        value = outputs[self._value]
+        delta = td_error(reward, discount, next_value, compatible_value(value, gradient, deviations))
         slopes = [0.0] * len(mean) if self.natural_gradient else inward(gradient, mean)
         row = [sizes.actor * slope for slope in slopes]
         row.append(sizes.value * delta)
         weighted = sizes.critic * delta
         row += [weighted * part for part in deviations]
         if not self._gradient_td:
-            return Correction(x, row, None, 0.0, delta)
+            return Correction(x, row, None, 0.0, delta, value)
         features = [*deviations, 1.0] if self._full_gq else deviations
         # phi.u, as phi is the outer product of x and the features of the action
         expected = sum(part * weight for part, weight in zip(features, outputs[self._secondary], strict=True))
         weighted = sizes.secondary * (delta - expected)
         row += [weighted * part for part in features]
-        return Correction(x, row, next_x, sizes.value * discount * expected, delta)
+        return Correction(x, row, next_x, sizes.value * discount * expected, delta, value)
 
     def _general_correction(
         self,
@@ -179,18 +196,20 @@ class LinearLearner(ABC):
         sizes: StepSizes,
     ) -> Correction:
         mean, features = outputs[self._actor], action_features(action)
+        executed = clipped(mean)
         next_value = 0.0
         if discount:
             following = self.predict(next_x)
             chosen = self.mean(following) if next_action is None else next_action
             next_value = self._polynomial_value(following, action_features(chosen))
         delta = td_error(reward, discount, next_value, self._polynomial_value(outputs, features))
-        gradient = inward(action_gradient(outputs[self._critic], clipped(mean)), mean)
+        gradient = inward(action_gradient(outputs[self._critic], executed), mean)
         row = [sizes.actor * slope for slope in gradient]
         row.append(sizes.value * delta)
         weighted = sizes.critic * delta
         row += [weighted * part for part in features]
-        return Correction(x, row, None, 0.0, delta)
+        mean_value = self._polynomial_value(outputs, action_features(executed))
+        return Correction(x, row, None, 0.0, delta, mean_value)
 
     def _polynomial_value(self, outputs: Sequence[float], features: Sequence[float]) -> float:
         return compatible_value(outputs[self._value], outputs[self._critic], features)
@@ -234,9 +253,9 @@ class DenseLearner(LinearLearner):
         """v.x alone."""
         return float(x @ self.table[:, self._value])
 
-    def advance_actor(self, amount: float) -> None:
+    def advance_actor(self, amounts: Sequence[float]) -> None:
         """Theta += amount w."""
-        self.table[:, self._actor] += amount * self.table[:, self._critic]
+        self.table[:, self._actor] += self.table[:, self._critic] * amounts
 
     def apply(self, correction: Correction) -> None:
         """Add x row^T, and take the gradient correction from v."""
@@ -256,24 +275,24 @@ class SparseLearner(LinearLearner):
     def __init__(self, table: FloatArray, layout: Layout, natural_gradient: bool) -> None:
         super().__init__(table, layout, natural_gradient)
         self._values = table[:, layout.value]
-        self._pending = 0.0
+        self._pending: list[float] = []
         self._postponed = 0
 
     def predict(self, x: NDArray) -> list[float]:
         """All columns, summed over the active indices x."""
         outputs: list[float] = np.add.reduce(self.table.take(x, 0), axis=0).tolist()
         if self._pending:
-            for i, weight in enumerate(outputs[self._critic]):
-                outputs[i] += self._pending * weight
+            for i, (pending, weight) in enumerate(zip(self._pending, outputs[self._critic], strict=True)):
+                outputs[i] += pending * weight
         return outputs
 
     def value(self, x: NDArray) -> float:
         """v.x alone."""
         return float(np.add.reduce(self._values[x]))
 
-    def advance_actor(self, amount: float) -> None:
+    def advance_actor(self, amounts: Sequence[float]) -> None:
         """Theta += amount w, later."""
-        self._pending += amount
+        self._pending = [old + new for old, new in zip(self._pending or [0.0] * len(amounts), amounts, strict=True)]
         self._postponed += 1
         if self._postponed >= len(self.table):
             self.flush()
@@ -284,8 +303,8 @@ class SparseLearner(LinearLearner):
         if self._pending:
             # What is pending must not take part of the change of w: that comes after it.
             row = row.copy()
-            for i, change in enumerate(row[self._critic]):
-                row[i] -= self._pending * change
+            for i, (pending, change) in enumerate(zip(self._pending, row[self._critic], strict=True)):
+                row[i] -= pending * change
         self.table[correction.x] += row
         if correction.next_value:
             self._values[correction.next_x] -= correction.next_value
@@ -293,8 +312,8 @@ class SparseLearner(LinearLearner):
     def flush(self) -> None:
         """Add the pending multiple of w to theta."""
         if self._pending:
-            self.table[:, self._actor] += self._pending * self.table[:, self._critic]
-            self._pending = 0.0
+            self.table[:, self._actor] += self.table[:, self._critic] * self._pending
+            self._pending = []
         self._postponed = 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
-from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
+from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise, VectorizedActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from agents.common.features import TileCoding
@@ -147,7 +147,7 @@ def test_sparse_and_dense_learners_are_twins(arguments: dict[str, Any]) -> None:
                 corrections[i].append(learner.evaluate(*given))
         for learner, found in zip((sparse, dense), corrections, strict=True):
             if natural:
-                learner.advance_actor(2 * sizes.actor)
+                learner.advance_actor([2 * sizes.actor, sizes.actor])
             for correction in found:
                 learner.apply(correction)
     sparse.flush()
@@ -168,7 +168,7 @@ def one_step(layout: Layout, columns: list[list[float]], natural: bool = False) 
     next_action = [-0.4] if layout.variant == "on-policy" else None
     correction = learner.evaluate(X, outputs, [0.9], 2.0, 0.5, NEXT_X, next_action, sizes)
     if natural:
-        learner.advance_actor(0.1)
+        learner.follow_natural_gradient(outputs, 0.1)
     learner.apply(correction)
     return learner.table.T
 
@@ -271,6 +271,35 @@ def test_beyond_the_box_a_mean_is_pushed_back_and_never_further_out() -> None:
         assert abs(learner.table[0, 0]) <= abs(mean)
 
 
+@pytest.mark.parametrize("learner_class", [SparseLearner, DenseLearner])
+def test_the_natural_gradient_stops_where_all_states_are_driven_out_of_the_box(learner_class: Any) -> None:
+    # state 0 has the features 0 and 1, state 1 the features 1 and 2; w points outwards in both
+    learner = learner_class(np.array([[0.0, 0.0, 1.0], [0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]), Layout(1), True)
+    states = [np.array([0, 1]), np.array([1, 2])]
+    if learner_class is DenseLearner:
+        states = [np.array([1.0, 1.0, 0.0]), np.array([0.0, 1.0, 1.0])]
+
+    def walk(n: int) -> list[float]:
+        for i in range(n):
+            learner.follow_natural_gradient(learner.predict(states[i % 2]), 0.01)
+        return [learner.predict(x)[0] for x in states]
+
+    # 0.02 a step; 1000 steps of winding up would end at 20, and take 1000 to come back from
+    assert walk(1000) == pytest.approx([1.0, 1.0], abs=0.05)
+    learner.flush()
+    learner.table[:, 2] = -1.0
+    assert walk(50) == pytest.approx([0.0, 0.0], abs=0.05)
+
+
+def test_only_the_entries_of_the_action_that_are_driven_out_wait() -> None:
+    learner = DenseLearner(np.array([[1.5, 0.2, 0.0, 1.0, 1.0]]), Layout(2), True)
+    learner.follow_natural_gradient(learner.predict(np.ones(1)), 0.1)
+    np.testing.assert_allclose(learner.table[0, :2], [1.5, 0.3])
+    learner.table[0, 3] = -1.0
+    learner.follow_natural_gradient(learner.predict(np.ones(1)), 0.1)
+    np.testing.assert_allclose(learner.table[0, :2], [1.4, 0.4])
+
+
 @pytest.mark.parametrize("n_envs", [1, 3])
 def test_noise_acts_in_units_of_half_the_range_and_is_clipped_at_the_edges(n_envs: int) -> None:
     model = make("index", n_envs, learning_rate=0.0, action_noise=wide_noise())
@@ -309,6 +338,52 @@ def test_noise_that_a_callback_shrinks_is_smaller_from_the_next_step_on() -> Non
     model.learn(5, callback=shrink)
     assert (scaled_actions[0] != 0.0).all()
     np.testing.assert_array_equal(np.concatenate(scaled_actions[1:]), 0.0)
+
+
+@pytest.mark.parametrize("n_envs", [1, 3])
+@pytest.mark.parametrize("policy", ["LinearPolicy", "MlpPolicy"])
+def test_noise_that_a_callback_replaces_acts_from_the_next_step_on(policy: str, n_envs: int) -> None:
+    env = DummyVecEnv([lambda: BoxProcess("vector", cap=1, dtype=np.float64) for _ in range(n_envs)])
+    model = DPG(policy, env, learning_rate=0.0, action_noise=NormalActionNoise(np.zeros(2), np.ones(2)), seed=0)
+    seen = []
+
+    def replace(local_variables: dict[str, Any], _: Any) -> bool:
+        seen.append(local_variables["buffer_actions"].copy())
+        # Every step ends an episode, so that the new noise is also begun anew at once.
+        model.action_noise = NormalActionNoise(np.full(2, 0.25), np.zeros(2))
+        return True
+
+    model.learn(4 * n_envs, callback=replace)
+    with_noise = np.array(seen) - np.array(seen[1:]).mean(axis=0)
+    assert (np.abs(with_noise[0]) > 1e-3).all()
+    if policy == "LinearPolicy":
+        np.testing.assert_array_equal(np.array(seen[1:]), 0.25)
+    assert isinstance(model.action_noise, VectorizedActionNoise) == (n_envs > 1)
+
+
+def test_a_behavior_policy_that_a_callback_replaces_acts_from_the_next_step_on() -> None:
+    model = make("vector", behavior_policy=by_state)
+
+    def replace(*_: Any) -> bool:
+        model.behavior_policy = lambda observations: np.tile(HIGH, (len(observations), 1))
+        return True
+
+    model.learn(5, callback=replace)
+    assert model.env is not None
+    received = np.array(model.env.envs[0].unwrapped.received)  # type: ignore[attr-defined]
+    assert not np.array_equal(received[0], HIGH)
+    np.testing.assert_array_equal(received[1:], np.tile(HIGH, (4, 1)))
+
+
+def test_replacing_by_what_does_not_go_together_is_refused_in_the_middle_of_a_run() -> None:
+    model = make("vector", behavior_policy=by_state)
+
+    def replace(*_: Any) -> bool:
+        model.action_noise = wide_noise()
+        return True
+
+    with pytest.raises(ValueError, match="leave one of them out"):
+        model.learn(5, callback=replace)
 
 
 def test_noise_of_sb3_is_drawn_from_its_own_stream() -> None:
