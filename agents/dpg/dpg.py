@@ -56,8 +56,9 @@ class DPG(OnlineAlgorithm):
         variant: "copdac-q" (compatible critic, Q-learning), "copdac-gq" (the same with gradient TD), "opdac"
             (Q-learning with a critic that is not compatible: a polynomial of degree 2 in the action, or a network),
             "on-policy" (the same with Sarsa).
-        natural_gradient: theta += alpha w, for the compatible variants. A linear policy does not take this step for
-            entries of the action whose mean is beyond an edge of the box and that w drives further out.
+        natural_gradient: theta += alpha w, for the compatible variants, as printed. With a linear policy nothing holds
+            theta where mu(s) is at the edge of the box already: while w points out of it, the mean goes on growing
+            unseen, and comes back as slowly. Where optimal actions lie at an edge, prefer the plain gradient.
         full_gq: of "copdac-gq": the secondary weights cover the state's features as well, as in GQ on the concatenated
             features; False is the form printed in the paper.
         behavior_policy: who acts. None is mu plus ``action_noise``; else an SB3 model or policy (stochastic ones are

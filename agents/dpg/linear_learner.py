@@ -3,8 +3,7 @@
 With features x of s, x' of s', gamma' = gamma (0 at termination), grad mu = x, and d = a - mu(s)::
 
     copdac-q     delta = r + gamma' v.x' - Q(s,a),   Q(s,a) = d^T grad mu^T w + v.x
-                 theta += alpha_theta grad mu (grad mu^T w)        natural gradient: theta += alpha_theta w, except for
-                                                                   entries of mu(s) that w drives out of the box
+                 theta += alpha_theta grad mu (grad mu^T w)        natural gradient: theta += alpha_theta w
                  w     += alpha_w delta grad mu d
                  v     += alpha_v delta x
     copdac-gq    v     += alpha_v [delta x - gamma' x' (phi.u)]    the same of w is 0, as phi(s', mu(s')) = 0
@@ -90,22 +89,8 @@ class LinearLearner(ABC):
         """v.x alone."""
 
     @abstractmethod
-    def advance_actor(self, amounts: Sequence[float]) -> None:
-        """Theta += amount w, for each entry of the action its own amount."""
-
-    def follow_natural_gradient(self, outputs: Sequence[float], size: float) -> None:
-        """theta += size w, before any ``apply`` of the same step, as all use the old w.
-
-        What is executed in s has no derivative where its mean is beyond an edge and is driven further out. Such an
-        entry of the action waits in s: its mean stops growing where all states that are visited are of this kind.
-
-        Args:
-            outputs: what ``predict`` gave for s.
-            size: step size of the actor.
-        """
-        slopes = outputs[self._critic]
-        kept = inward(slopes, outputs[self._actor])
-        self.advance_actor([size if left == slope else 0.0 for left, slope in zip(kept, slopes, strict=True)])
+    def advance_actor(self, amount: float) -> None:
+        """Natural gradient, theta += amount w; before any ``apply`` of the same step, as all use the old w."""
 
     @abstractmethod
     def apply(self, correction: Correction) -> None:
@@ -253,9 +238,9 @@ class DenseLearner(LinearLearner):
         """v.x alone."""
         return float(x @ self.table[:, self._value])
 
-    def advance_actor(self, amounts: Sequence[float]) -> None:
+    def advance_actor(self, amount: float) -> None:
         """Theta += amount w."""
-        self.table[:, self._actor] += self.table[:, self._critic] * amounts
+        self.table[:, self._actor] += amount * self.table[:, self._critic]
 
     def apply(self, correction: Correction) -> None:
         """Add x row^T, and take the gradient correction from v."""
@@ -275,24 +260,24 @@ class SparseLearner(LinearLearner):
     def __init__(self, table: FloatArray, layout: Layout, natural_gradient: bool) -> None:
         super().__init__(table, layout, natural_gradient)
         self._values = table[:, layout.value]
-        self._pending: list[float] = []
+        self._pending = 0.0
         self._postponed = 0
 
     def predict(self, x: NDArray) -> list[float]:
         """All columns, summed over the active indices x."""
         outputs: list[float] = np.add.reduce(self.table.take(x, 0), axis=0).tolist()
         if self._pending:
-            for i, (pending, weight) in enumerate(zip(self._pending, outputs[self._critic], strict=True)):
-                outputs[i] += pending * weight
+            for i, weight in enumerate(outputs[self._critic]):
+                outputs[i] += self._pending * weight
         return outputs
 
     def value(self, x: NDArray) -> float:
         """v.x alone."""
         return float(np.add.reduce(self._values[x]))
 
-    def advance_actor(self, amounts: Sequence[float]) -> None:
+    def advance_actor(self, amount: float) -> None:
         """Theta += amount w, later."""
-        self._pending = [old + new for old, new in zip(self._pending or [0.0] * len(amounts), amounts, strict=True)]
+        self._pending += amount
         self._postponed += 1
         if self._postponed >= len(self.table):
             self.flush()
@@ -303,8 +288,8 @@ class SparseLearner(LinearLearner):
         if self._pending:
             # What is pending must not take part of the change of w: that comes after it.
             row = row.copy()
-            for i, (pending, change) in enumerate(zip(self._pending, row[self._critic], strict=True)):
-                row[i] -= pending * change
+            for i, change in enumerate(row[self._critic]):
+                row[i] -= self._pending * change
         self.table[correction.x] += row
         if correction.next_value:
             self._values[correction.next_x] -= correction.next_value
@@ -312,8 +297,8 @@ class SparseLearner(LinearLearner):
     def flush(self) -> None:
         """Add the pending multiple of w to theta."""
         if self._pending:
-            self.table[:, self._actor] += self.table[:, self._critic] * self._pending
-            self._pending = []
+            self.table[:, self._actor] += self._pending * self.table[:, self._critic]
+            self._pending = 0.0
         self._postponed = 0
 
 

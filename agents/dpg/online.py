@@ -173,8 +173,7 @@ class LinearRun(BehaviorRun):
             )
         # Only now, after every error has been computed from the old weights.
         if learner.natural_gradient:
-            for outputs in self._outputs:
-                learner.follow_natural_gradient(outputs, sizes.actor)
+            learner.advance_actor(len(corrections) * sizes.actor)
         for correction in corrections:
             learner.apply(correction)
             self._losses.add(correction.mean_value, correction.delta * correction.delta)
@@ -220,7 +219,7 @@ class LinearRun(BehaviorRun):
         discount = 0.0 if terminated else self.gamma
         correction = learner.evaluate(self._x, self._output, self._action, reward, discount, next_x, next_action, sizes)
         if learner.natural_gradient:
-            learner.follow_natural_gradient(self._output, sizes.actor)
+            learner.advance_actor(sizes.actor)
         learner.apply(correction)
         self._losses.add(correction.mean_value, correction.delta * correction.delta)
         self._observation, self._x = observation, next_x

@@ -147,7 +147,7 @@ def test_sparse_and_dense_learners_are_twins(arguments: dict[str, Any]) -> None:
                 corrections[i].append(learner.evaluate(*given))
         for learner, found in zip((sparse, dense), corrections, strict=True):
             if natural:
-                learner.advance_actor([2 * sizes.actor, sizes.actor])
+                learner.advance_actor(2 * sizes.actor)
             for correction in found:
                 learner.apply(correction)
     sparse.flush()
@@ -168,7 +168,7 @@ def one_step(layout: Layout, columns: list[list[float]], natural: bool = False) 
     next_action = [-0.4] if layout.variant == "on-policy" else None
     correction = learner.evaluate(X, outputs, [0.9], 2.0, 0.5, NEXT_X, next_action, sizes)
     if natural:
-        learner.follow_natural_gradient(outputs, 0.1)
+        learner.advance_actor(0.1)
     learner.apply(correction)
     return learner.table.T
 
@@ -269,35 +269,6 @@ def test_beyond_the_box_a_mean_is_pushed_back_and_never_further_out() -> None:
         learner.apply(learner.evaluate(x, learner.predict(x), [0.2], 0.0, 0.0, x, None, sizes))
         assert (learner.table[0, 0] != mean) == moves
         assert abs(learner.table[0, 0]) <= abs(mean)
-
-
-@pytest.mark.parametrize("learner_class", [SparseLearner, DenseLearner])
-def test_the_natural_gradient_stops_where_all_states_are_driven_out_of_the_box(learner_class: Any) -> None:
-    # state 0 has the features 0 and 1, state 1 the features 1 and 2; w points outwards in both
-    learner = learner_class(np.array([[0.0, 0.0, 1.0], [0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]), Layout(1), True)
-    states = [np.array([0, 1]), np.array([1, 2])]
-    if learner_class is DenseLearner:
-        states = [np.array([1.0, 1.0, 0.0]), np.array([0.0, 1.0, 1.0])]
-
-    def walk(n: int) -> list[float]:
-        for i in range(n):
-            learner.follow_natural_gradient(learner.predict(states[i % 2]), 0.01)
-        return [learner.predict(x)[0] for x in states]
-
-    # 0.02 a step; 1000 steps of winding up would end at 20, and take 1000 to come back from
-    assert walk(1000) == pytest.approx([1.0, 1.0], abs=0.05)
-    learner.flush()
-    learner.table[:, 2] = -1.0
-    assert walk(50) == pytest.approx([0.0, 0.0], abs=0.05)
-
-
-def test_only_the_entries_of_the_action_that_are_driven_out_wait() -> None:
-    learner = DenseLearner(np.array([[1.5, 0.2, 0.0, 1.0, 1.0]]), Layout(2), True)
-    learner.follow_natural_gradient(learner.predict(np.ones(1)), 0.1)
-    np.testing.assert_allclose(learner.table[0, :2], [1.5, 0.3])
-    learner.table[0, 3] = -1.0
-    learner.follow_natural_gradient(learner.predict(np.ones(1)), 0.1)
-    np.testing.assert_allclose(learner.table[0, :2], [1.4, 0.4])
 
 
 @pytest.mark.parametrize("n_envs", [1, 3])

@@ -75,10 +75,7 @@ def transcribed(
                     ]
                 )
             outward = (np.abs(mean(x)) > 1.0) & (np.sign(slope) == np.sign(mean(x)))
-            # entry j of the action has its own n_features entries of theta
-            natural = w * np.repeat(~outward, n_features) if natural_gradient else None
-            plain = gradient @ np.where(outward, 0.0, slope)
-            changes[0] += alpha_theta * (plain if natural is None else natural)
+            changes[0] += alpha_theta * (w if natural_gradient else gradient @ np.where(outward, 0.0, slope))
             changes[1] += alpha_v * delta * x
             changes[2] += alpha_w * delta * phi
             if variant == "copdac-gq":
