@@ -1,6 +1,7 @@
 """OffPAC behaves as an algorithm of Stable-Baselines3 does: constructor, learn, callbacks, logger, files, spaces."""
 
 import copy
+import csv
 
 import gymnasium as gym
 import numpy as np
@@ -433,6 +434,24 @@ def test_logger_keys(watched, tmp_path):
         "train/secondary_learning_rate",
         "train/n_updates",
     } <= set(header)
+
+
+@pytest.mark.parametrize("watched", [True, False])
+@pytest.mark.parametrize("observe", ["index", "square"])
+def test_logged_trace_norms_are_those_at_the_episodes_end_and_not_of_cleared_traces(observe, watched, tmp_path):
+    # Uniform pi, rho = 1 and lambda = 0: e_v = x and e_u = psi = (2/3, -1/3, -1/3), on each active feature.
+    policy, kwargs = ("LinearPolicy", {}) if observe == "index" else ("TileCodingPolicy", {"n_tiles": 3})
+    frozen = {"learning_rate": 0.0, "critic_learning_rate": 0.0, "secondary_learning_rate": 0.0}
+    model = OffPAC(policy, SmallProcess(observe), policy_kwargs=kwargs, seed=0, **frozen)
+    model.set_logger(configure(str(tmp_path), ["csv"]))
+    model.learn(100, callback=(lambda *_: True) if watched else None, log_interval=1)
+    with (tmp_path / "progress.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) > 10
+    n_active = model.policy.feature_map.n_active
+    for row in rows:
+        assert float(row["train/critic_trace_norm"]) == pytest.approx(np.sqrt(n_active))
+        assert float(row["train/actor_trace_norm"]) == pytest.approx(np.sqrt(n_active * 2 / 3))
 
 
 def test_tile_coding_logs_the_step_sizes_as_they_were_given(tmp_path):
