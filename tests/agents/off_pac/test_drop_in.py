@@ -513,6 +513,22 @@ def test_divergence_stops_the_run_and_names_the_step_size(sizes, name, observe):
     assert np.isfinite(model.policy.table()).all()
 
 
+def test_the_grid_world_with_long_traces_stays_finite_or_names_the_step_size_that_is_too_large():
+    # Scaled down from a million steps: ten times the zoo's step sizes blow up after some thousand.
+    def long_traces(factor):
+        sizes = {"learning_rate": 0.005, "critic_learning_rate": 0.1, "secondary_learning_rate": 1e-4}
+        scaled = {name: factor * size for name, size in sizes.items()}
+        return OffPAC("TileCodingPolicy", "actorzoo/ContinuousGridWorld-v0", trace_decay=0.9, seed=0, **scaled)
+
+    too_large = long_traces(10.0)
+    with pytest.raises(TrainingDivergedError, match="critic_learning_rate is too large"):
+        too_large.learn(20_000, log_interval=None)
+    assert np.isfinite(too_large.policy.table()).all()
+    usual = long_traces(0.1)
+    usual.learn(5_000, log_interval=None)
+    assert np.abs(usual.policy.table()).max() < 1e4
+
+
 def test_a_reward_that_is_not_a_number_is_the_environments_fault():
     env = SmallProcess()
     env.rewards[:] = np.nan
