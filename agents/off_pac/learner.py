@@ -147,11 +147,15 @@ class LinearLearner(ABC):
             raise self._divergence(reward, outputs)
         return handle, x, next_x, delta, outputs[-1], correlation, discount
 
+    @abstractmethod
+    def _trace_rows(self, env: int) -> FloatArray:
+        """[m, n_outputs + 1] of an environment's traces: the rows that are not 0, in any order."""
+
     def trace_norms(self) -> tuple[float, float]:
         """Euclidean norms of the critic's and the actor's traces, averaged over the environments."""
-        traces = self.export_traces()
-        critic = np.sqrt(np.square(traces[:, :, -1]).sum(axis=1)).mean()
-        actor = np.sqrt(np.square(traces[:, :, :-1]).sum(axis=(1, 2))).mean()
+        rows = [self._trace_rows(env) for env in range(self.n_envs)]
+        critic = np.mean([np.linalg.norm(traces[:, -1]) for traces in rows])
+        actor = np.mean([np.linalg.norm(traces[:, :-1]) for traces in rows])
         return float(critic), float(actor)
 
     def _divergence(self, reward: float, outputs: Sequence[float]) -> TrainingDivergedError | ValueError:

@@ -15,7 +15,7 @@ N_SAMPLES, N_STEPS = 20, 64
 ALGOS = [path.stem for path in sorted(zoo_folder().glob("*.yml")) if "search_space" in read_yaml(path).data]
 
 
-@pytest.mark.parametrize("algo", ["a2c", "a3c", "ddpg", "dpg", "dqn", "ppo", "sac", "td3", "trpo"])
+@pytest.mark.parametrize("algo", ["a2c", "a3c", "ddpg", "dpg", "dqn", "offpac", "ppo", "sac", "td3", "trpo"])
 def test_the_zoo_has_a_search_space_for(algo):
     assert "search_space" in read_yaml(zoo_file(algo)).data
 
@@ -66,6 +66,21 @@ def test_networks_of_dpg_have_the_step_sizes_of_adam_and_tiles_those_of_sgd():
         model.learn(8)
         model.get_env().close()
     assert "policy_kwargs.n_tiles" in search_space.find("dpg", "Pendulum-v1").dimensions
+
+
+def test_tiles_of_offpac_have_step_sizes_and_traces_of_their_own_and_nothing_of_networks():
+    tiles = "actorzoo/ContinuousGridWorld-v0"
+    space = search_space.find("offpac", tiles)
+    assert not {"batch_size", "ent_coef", "policy_kwargs.net_arch"} & set(space.dimensions)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    emphases = set()
+    for _ in range(6):
+        model = build_model(resolve("offpac", tiles, hyperparams=space.sample(study.ask())))
+        assert model.is_linear
+        emphases.add(model.emphasis)
+        model.learn(N_STEPS)
+        model.get_env().close()
+    assert len(emphases) == 6
 
 
 @pytest.mark.parametrize("algo", ALGOS)
