@@ -7,7 +7,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import gymnasium as gym
 import pytest
 
 import agents
@@ -113,6 +115,23 @@ def test_a_script_without_a_guard_trains_on_what_it_defines(tmp_path: Path) -> N
     ], finished.stderr
     assert finished.stderr == ""
     assert finished.returncode == 0
+
+
+@pytest.mark.parametrize("cls", [agents.A3C, agents.AsyncNStepQ])
+def test_a_worker_imports_nothing_that_its_server_could_have_imported_once(cls: Any, tmp_path: Path) -> None:
+    """Imports in every worker made up most of the time that a learn call needed to start."""
+    caller, found = os.getpid(), tmp_path / "modules"
+
+    def make() -> gym.Env:
+        env = gym.make("CartPole-v1")
+        if os.getpid() != caller:
+            found.write_text(" ".join(sys.modules))
+        return env
+
+    cls("MlpPolicy", make, n_workers=2).learn(10)
+    once = run(["-c", "import sys, agents.asynchronous.preload; print(*sys.modules)"]).stdout.split()
+    ours = ("agents", "wrappers", "gymnasium", "numpy", "sb3_contrib", "stable_baselines3", "torch")
+    assert [name for name in found.read_text().split() if name.split(".")[0] in ours and name not in once] == []
 
 
 INFOS = """
