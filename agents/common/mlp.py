@@ -93,13 +93,14 @@ def layers_of(modules: Sequence[nn.Module]) -> list[Layer] | None:
     """Linear layers and activations of a torch MLP as NumPy views, or None where it is something else.
 
     Args:
-        modules: in order; every parameter must have a gradient to view.
+        modules: in order; every parameter must have a gradient to view, and require one: frozen ones are left to
+            autograd, which can leave them out.
     """
     layers: list[Layer] = []
     for module in modules:
         if type(module) is nn.Linear and module.bias is not None:
             weight, bias = module.weight, module.bias
-            if weight.grad is None or bias.grad is None:
+            if weight.grad is None or bias.grad is None or not (weight.requires_grad and bias.requires_grad):
                 return None
             layers.append(
                 Layer(
