@@ -1,14 +1,17 @@
 """Speed of the asynchronous methods beside their peers, in one run: `python -m benchmarks.asynchronous`.
 
 Every system runs in a process of its own; systems are interleaved, so that a machine whose speed drifts treats them
-alike, and each figure is the median of the repetitions with their range.
+alike, and each figure is the median of the repetitions with their range. Repetitions that are in the output file
+already are not repeated, so the benchmark can be made in pieces (--time-limit).
 """
 
 import argparse
 import json
 import subprocess
 import sys
+import time
 from collections import defaultdict
+from pathlib import Path
 from statistics import median
 
 from tqdm import tqdm
@@ -17,6 +20,8 @@ from benchmarks import report
 from benchmarks.environments import PONG
 from benchmarks.systems import SYSTEMS
 
+Key = tuple[str, str, int]  # environment, system, repetition
+Result = dict[str, float]
 ENVIRONMENTS = ("CartPole-v1", "Acrobot-v1", "LunarLander-v3", "Hopper-v5", PONG)
 CONTINUOUS = ("Hopper-v5", "HalfCheetah-v5")
 COLUMNS = {
@@ -35,7 +40,31 @@ def serves(name: str, env_id: str) -> bool:
     return not (env_id in CONTINUOUS and name.startswith(("q-", "nq-")))
 
 
-def measure(name: str, env_id: str, seconds: float) -> dict[str, float]:
+def read(output: Path) -> dict[Key, Result]:
+    """Repetitions that have been made."""
+    if not output.exists():
+        return {}
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    return {(row["env"], row["system"], row["repetition"]): row["result"] for row in rows}
+
+
+def complete(wanted: list[Key], seconds: float, time_limit: float, output: Path) -> dict[Key, Result]:
+    """Make what is missing from the output file until the time limit; return what is there of what is wanted."""
+    began = time.monotonic()
+    done = read(output)
+    missing = [key for key in wanted if key not in done]
+    with output.open("a") as file:
+        for key in tqdm(missing, unit="run"):
+            if time.monotonic() - began > time_limit:
+                break
+            env_id, name, repetition = key
+            done[key] = measure(name, env_id, seconds)
+            row = {"env": env_id, "system": name, "repetition": repetition, "result": done[key]}
+            print(json.dumps(row), file=file, flush=True)
+    return {key: done[key] for key in wanted if key in done}
+
+
+def measure(name: str, env_id: str, seconds: float) -> Result:
     """One repetition, in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.systems", name, env_id, str(seconds)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -44,7 +73,7 @@ def measure(name: str, env_id: str, seconds: float) -> dict[str, float]:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def table(env_id: str, results: dict[str, list[dict[str, float]]]) -> str:
+def table(env_id: str, results: dict[str, list[Result]]) -> str:
     """Markdown for one environment."""
     columns = [c for c in COLUMNS if any(c in run for runs in results.values() for run in runs)]
     ceiling = median(run["decisions_per_second"] for run in results["ceiling"]) if "ceiling" in results else None
@@ -78,23 +107,26 @@ def main() -> None:
     parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS), metavar="NAME")
     parser.add_argument("--repeats", type=int, default=3, help="repetitions of each (default 3)")
     parser.add_argument("--seconds", type=float, default=4.0, help="of training a repetition (default 4)")
+    parser.add_argument("--time-limit", type=float, default=float("inf"), help="begin nothing after so many seconds")
+    parser.add_argument("--output", type=Path, default=Path("asynchronous.jsonl"), help="where repetitions are kept")
     arguments = parser.parse_args()
-    results: dict[str, dict[str, list[dict[str, float]]]] = {env_id: defaultdict(list) for env_id in arguments.envs}
-    todo = [
-        (env_id, name)
+    wanted = [
+        (env_id, name, repetition)
         for env_id in arguments.envs
-        for _ in range(arguments.repeats)
+        for repetition in range(arguments.repeats)
         for name in arguments.systems
         if serves(name, env_id)
     ]
-    for env_id, name in tqdm(todo, unit="run"):
-        results[env_id][name].append(measure(name, env_id, arguments.seconds))
+    done = complete(wanted, arguments.seconds, arguments.time_limit, arguments.output)
+    results: dict[str, dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
+    for (env_id, name, _), result in done.items():
+        results[env_id][name].append(result)
     parts = [
         "# Decisions per second\n",
         f"Median [range] of {arguments.repeats} interleaved repetitions of {arguments.seconds:g} s of training each. "
         "A decision is one environment step (Pong: four frames). The ceiling steps the same wrapped environment with "
         "random actions.\n",
-        *(table(env_id, results[env_id]) + "\n" for env_id in arguments.envs),
+        *(table(env_id, found) + "\n" for env_id, found in results.items()),
         report.provenance("python -m benchmarks.asynchronous " + " ".join(sys.argv[1:])),
         "",
     ]

@@ -27,7 +27,8 @@ from agents.off_pac import OffPAC
 from agents.off_pac.linear_policy import LinearPolicy as StochasticPolicy
 from agents.online.errors import TrainingDivergedError
 
-METHODS = ("copdac-q", "off-pac", "sac")
+METHODS = ("copdac-q", "off-pac", "sac", "sac-one-step")
+"""COPDAC-Q has no eligibility traces. The stochastic methods may have them; "sac-one-step" goes without as well."""
 BEHAVIOR_STD = 1.0
 """In units of half the action range: a variance of half the range [-1, 1]."""
 MAX_EPISODE_STEPS = 5000
@@ -193,7 +194,7 @@ def make_method(name: str, task: Task, settings: Settings, seed: int) -> Determi
     """A learner with ``model``, ``mean`` and ``sampler``."""
     if name == "copdac-q":
         return DeterministicMethod(task, settings, seed)
-    return StochasticMethod(task, settings, name == "sac", seed)
+    return StochasticMethod(task, settings, name != "off-pac", seed)
 
 
 def episode_return(env: gym.Env, act: Act, seed: int) -> float:

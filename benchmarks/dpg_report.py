@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks.dpg_bandit import BanditSettings, CopdacB
+from benchmarks.dpg_bandit import ABLATIONS, N_ACTIONS, BanditSettings, SacB
 from benchmarks.dpg_control import Point, Settings
 from benchmarks.report import RESULTS
 from tuning import plots, statistics
@@ -26,22 +26,47 @@ ControlCurves = Mapping[tuple[str, str], tuple[Settings, list[list[Point]]]]
 """By task and method: the settings and a learning curve for each seed."""
 
 
-def bandit_table(curves: BanditCurves) -> str:
-    """Markdown: mean cost after all actions with its interval, and how many times COPDAC-B's cost that is."""
+def bandit_table(curves: BanditCurves, ablations: bool) -> str:
+    """Markdown: mean cost after all actions with its interval, and how many times COPDAC-B's cost that is.
+
+    Args:
+        curves: of all methods.
+        ablations: of these in place of the paper's methods.
+    """
     lines = [
         "| m | method | alpha | sigma, or at first e^(y/2) | alpha of y | cost of the mean policy | of COPDAC-B's |",
         "|---|---|---:|---:|---:|---:|---:|",
     ]
     for (n_dims, method), (settings, costs) in curves.items():
-        reference = curves[n_dims, "copdac-b"][1][:, -1].mean()
+        if (method in ABLATIONS) != ablations:
+            continue
         final = costs[:, -1]
         low, high, _ = statistics.interval(final, statistics.mean)
-        variance = "" if isinstance(settings, CopdacB) else f"{settings.variance_step_size:g}"
+        variance = ""
+        if isinstance(settings, SacB):
+            variance = f"{settings.variance_step_size:g}" if settings.variance_step_size else "fixed"
         lines.append(
             f"| {n_dims} | {method} | {settings.step_size:g} | {settings.std:g} | {variance} "
-            f"| {final.mean():.2g} [{low:.2g}, {high:.2g}] | {final.mean() / reference:,.3g} |"
+            f"| {final.mean():.2g} [{low:.2g}, {high:.2g}] | {_times_copdac(curves, n_dims, method):,.3g} |"
         )
     return "\n".join(lines)
+
+
+def _times_copdac(curves: BanditCurves, n_dims: int, method: str) -> float:
+    """A method's mean cost after all actions, divided by COPDAC-B's."""
+    return float(curves[n_dims, method][1][:, -1].mean() / curves[n_dims, "copdac-b"][1][:, -1].mean())
+
+
+def bandit_verdict(curves: BanditCurves) -> str:
+    """Whether COPDAC-B's cost is at most a tenth of SAC-B's at every m, in one sentence."""
+    times = {n_dims: _times_copdac(curves, n_dims, "sac-b") for n_dims, method in curves if method == "sac-b"}
+    met = "met" if min(times.values()) >= 10.0 else "**not met**"
+    factors = ", ".join(f"{ratio:.2g}" for ratio in times.values())
+    return (
+        f"Criterion: after {N_ACTIONS:,} actions COPDAC-B's cost is at most a tenth of SAC-B's at every m, both tuned "
+        f"over the same grid. It is {met}: SAC-B's cost is {factors} times COPDAC-B's at m = "
+        f"{', '.join(map(str, times))}."
+    )
 
 
 def final_returns(curves: Sequence[Sequence[Point]]) -> FloatArray:
@@ -83,7 +108,7 @@ def _finish(figure: Figure, axes: Sequence[Axes], y: str, x: str, name: str) -> 
     for axis in axes:
         axis.set_xlabel(x)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 3))
     plots.save(figure, RESULTS / name)
 
 

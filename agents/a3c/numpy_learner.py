@@ -220,7 +220,11 @@ class NumpyLearner:
         covered += sum(layer.weight.size + layer.bias.size for layer in actor_layers + critic_layers)
         if type(policy.action_dist) is CategoricalDistribution:
             head = _Categorical(setting, generator, width)
-        elif type(policy.action_dist) is DiagGaussianDistribution and isinstance(policy.action_space, spaces.Box):
+        elif (
+            type(policy.action_dist) is DiagGaussianDistribution
+            and isinstance(policy.action_space, spaces.Box)
+            and policy.log_std.requires_grad
+        ):
             head = _Gaussian(setting, generator, width, policy.action_space)
             covered += width
         else:

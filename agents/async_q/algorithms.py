@@ -131,12 +131,20 @@ class AsynchronousValueMethod(AsynchronousAlgorithm):
 
     def _setup_model(self) -> None:
         super()._setup_model()
+        self._draw_final_epsilons()
+
+    def _take_up_changes(self) -> None:
+        super()._take_up_changes()
+        if len(self._final_epsilons) != self.n_workers:
+            self._draw_final_epsilons()
+
+    def _draw_final_epsilons(self) -> None:
         (seed,) = self._seeds.spawn(1)
         self._final_epsilons = draw_final_epsilons(self.exploration_final_eps, self.n_workers, seed)
 
-    def _flatten(self) -> None:
+    def _flatten_extras(self) -> None:
         """Put the target network into a vector, too."""
-        super()._flatten()
+        super()._flatten_extras()
         self._target_flat = FlatParameters(self.policy.q_net_target.parameters())
         self._extras |= {
             "target": self._target_flat.vector.numpy(force=True),

@@ -200,12 +200,39 @@ class AsynchronousAlgorithm(BaseAlgorithm):
     def _flatten(self) -> None:
         """Put the policy's parameters and buffers into vectors, and the shared optimizer on top."""
         self._flat = FlatParameters(self._learned_parameters(self.policy))
-        self._extras = {
-            f"buffers_{kind}": vector.numpy(force=True) for kind, vector in flatten_buffers(self.policy).items()
-        }
+        self._flatten_extras()
         self.policy.optimizer = FlatOptimizer(
             self._flat, self._update_rule(), lr=self.lr_schedule(1.0), n_workers=self.n_workers
         )
+
+    def _flatten_extras(self) -> None:
+        """Put what workers share besides parameters and statistics into vectors."""
+        self._extras = {
+            f"buffers_{kind}": vector.numpy(force=True) for kind, vector in flatten_buffers(self.policy).items()
+        }
+
+    def _take_up_changes(self) -> None:
+        """Let the vectors be the policy's again, whatever was done to it since they were made.
+
+        A loss of one's own that was minimized before (behavior cloning), a layer or policy put in another one's place,
+        frozen parameters, weights set from a vector, another ``shared_optimizer`` or ``n_workers``.
+        """
+        optimizer = self.policy.optimizer
+        same = self._flat.consists_of(self._learned_parameters(self.policy))
+        if same and not isinstance(optimizer, FlatOptimizer):
+            raise ValueError(
+                f"policy.optimizer is {type(optimizer).__name__}, but the workers share one that changes a flat "
+                "vector. Leave it as it is, and choose it with shared_optimizer='rmsprop', 'rmsprop-local', 'momentum' "
+                "or 'adam'."
+            )
+        if same and optimizer.serves(self._flat, self._update_rule(), self.n_workers):
+            self._flat.gather()
+            self._flatten_extras()
+        else:
+            self._flatten()
+            if isinstance(optimizer, FlatOptimizer):
+                self.policy.optimizer.take_over(optimizer)
+        self.policy.optimizer.forget_frozen()
 
     def __getstate__(self) -> dict[str, Any]:
         # copied or pickled, tensors stop being views of one vector: they travel apart and are put together again
@@ -334,6 +361,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
             {"self": self, "total_timesteps": total_timesteps, "callback": initialized, "log_interval": log_interval},
             globals(),
         )
+        self._take_up_changes()
         delivery = Delivery(self, initialized, total_timesteps, log_interval)
         steps = total_timesteps - self.num_timesteps
         with _one_torch_thread():

@@ -145,6 +145,7 @@ class FlatOptimizer(th.optim.Optimizer):
     def __init__(self, flat: FlatParameters, rule: UpdateRule, lr: float, n_workers: int = 1) -> None:
         self.rule = rule
         self.flat = flat
+        self.n_workers = n_workers
         self.arrays: dict[str, NDArray[Any]] = {
             name: np.zeros(shape, dtype) for name, (shape, dtype) in rule.layout(len(flat.vector), n_workers).items()
         }
@@ -163,6 +164,14 @@ class FlatOptimizer(th.optim.Optimizer):
                 state[name] = rows.unflatten(1, (*parameter.shape,) or (1,)).reshape(shape)
             self.state[parameter] = state
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set the gradient to 0.
+
+        Args:
+            set_to_none: never done, it would part the gradients from their vector.
+        """
+        self.flat.zero_grad()
+
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Apply the present gradient as worker 0 would.
 
@@ -170,6 +179,7 @@ class FlatOptimizer(th.optim.Optimizer):
             closure: recomputes the loss, as for every torch optimizer.
         """
         loss = None if closure is None else closure()
+        self.flat.gather()
         parameters = self.flat.vector.numpy(force=True)
         self.rule.bind(parameters, self.arrays, worker=0)(
             self.flat.gradient.numpy(force=True), self.param_groups[0]["lr"]
@@ -177,6 +187,34 @@ class FlatOptimizer(th.optim.Optimizer):
         if self.flat.vector.device.type != "cpu":
             self.flat.vector.copy_(th.from_numpy(parameters))
         return loss
+
+    def serves(self, flat: FlatParameters, rule: UpdateRule, n_workers: int) -> bool:
+        """Whether it changes this vector by this rule, with statistics for so many workers."""
+        return self.flat is flat and self.rule == rule and self.n_workers == n_workers
+
+    def forget_frozen(self) -> None:
+        """Let parameters that require no gradient stand still: a velocity that they once had would move them on."""
+        for parameter, where in zip(self.flat.parameters, self.flat.slices, strict=True):
+            if not parameter.requires_grad:
+                for name in self.rule.statistics:
+                    self.arrays[name][:, where] = 0.0
+
+    def take_over(self, earlier: FlatOptimizer) -> None:
+        """Go on from the statistics that another optimizer of the same kind has of the same parameters."""
+        if earlier.rule.name != self.rule.name:
+            return
+        places = {id(p): where for p, where in zip(earlier.flat.parameters, earlier.flat.slices, strict=True)}
+        for parameter, where in zip(self.flat.parameters, self.flat.slices, strict=True):
+            if (there := places.get(id(parameter))) is not None:
+                for name in self.rule.statistics:
+                    self._fill(name, where, earlier.arrays[name][:, there])
+        self.arrays["optimizer_step"][:] = earlier.arrays["optimizer_step"]
+
+    def _fill(self, name: str, where: slice, rows: NDArray[Any]) -> None:
+        """Set a statistic of some parameters; rows of fewer workers are repeated for the others."""
+        own = self.arrays[name]
+        for row in range(len(own)):
+            own[row, where] = rows[row % len(rows)]
 
     def detached_state_dict(self) -> dict[str, Any]:
         """As ``state_dict``, but of tensors that own their memory: a pickled view brings all of the vector."""
@@ -196,9 +234,6 @@ class FlatOptimizer(th.optim.Optimizer):
                         f"shared_optimizer={self.rule.name!r} needs it; load with the shared_optimizer it was saved "
                         "with."
                     )
-                rows = saved[name].detach().cpu().numpy().reshape(-1, where.stop - where.start)
-                own = self.arrays[name]
-                for row in range(len(own)):
-                    own[row, where] = rows[row % len(rows)]
+                self._fill(name, where, saved[name].detach().cpu().numpy().reshape(-1, where.stop - where.start))
             self.arrays["optimizer_step"][0] = int(saved.get("step", 0))
         self._show_state()

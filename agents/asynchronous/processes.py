@@ -12,11 +12,21 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import context, forkserver, popen_forkserver, process, reduction, spawn, util
+from multiprocessing import (
+    context,
+    forkserver,
+    popen_forkserver,
+    process,
+    reduction,
+    resource_tracker,
+    spawn,
+    util,
+)
 
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
@@ -38,6 +48,19 @@ def _environment(changes: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Hold Ctrl-C back; what is started inside the block is never interrupted by it.
+
+    It reaches the whole process group: the server would die of it while it imports.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _WorkerServer(forkserver.ForkServer):
     """The one server of this process; it ends by itself when this process and all its workers have ended."""
 
@@ -51,7 +74,8 @@ class _WorkerServer(forkserver.ForkServer):
         if self._owner != os.getpid():
             self.__init__()  # type: ignore[misc]
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-        with _environment({**ONE_THREAD, "PYTHONPATH": path}):
+        resource_tracker.ensure_running()  # lets Ctrl-C through when it has started
+        with _environment({**ONE_THREAD, "PYTHONPATH": path}), _without_interrupts():
             super().ensure_running()
 
 

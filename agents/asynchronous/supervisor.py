@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import signal
 import time
 import warnings
@@ -210,9 +211,11 @@ class Supervisor:
         for worker in {pipes[found] for found in ready if found in pipes}:
             self._watch.heard(worker)
             try:
-                self._backlog.append(self._pipes[worker].recv())
-            except (EOFError, ConnectionResetError):
+                message = self._pipes[worker].recv_bytes()
+            except (EOFError, OSError):  # ended, maybe in the middle of a message
                 self._close(worker)
+            else:
+                self._backlog.append(pickle.loads(message))  # noqa: S301 - from our own worker
         for worker in {sentinels[found] for found in ready if isinstance(found, int)}:
             # its own children may still hold the pipe open, so that it never reads as ended
             if worker in self._open and not self._pipes[worker].poll():

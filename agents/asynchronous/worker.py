@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import math
 import os
 import pickle
 import random
 import signal
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -298,6 +298,7 @@ def main(
     """
     # Ctrl-C reaches the whole process group; the calling process alone decides what follows
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     th.set_num_threads(1)
     _end_with_parent()
     venv: VecEnv | None = None
@@ -374,12 +375,15 @@ def _send_failure(pipe: connection.Connection, index: int, error: BaseException)
 
 
 def _end_with_parent() -> None:
-    """End this process when the calling process is gone, however it went."""
+    """End this process when the calling process is gone, however it went.
+
+    The kernel does it: a thread of this process would wait for an environment that does not let go of the interpreter.
+    """
     parent = process.parent_process()
     assert parent is not None
-
-    def wait() -> None:
-        connection.wait([parent.sentinel])
+    sentinel = parent.sentinel
+    fcntl.fcntl(sentinel, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(sentinel, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(sentinel, fcntl.F_SETFL, fcntl.fcntl(sentinel, fcntl.F_GETFL) | os.O_ASYNC)
+    if connection.wait([sentinel], 0):  # it went before
         os._exit(1)
-
-    threading.Thread(target=wait, daemon=True, name="end-with-parent").start()

@@ -45,6 +45,9 @@ class ImageNetwork:
         assert isinstance(last, nn.Linear)
         if not all(_is_plain(part) for part in convolutions) or last.bias is None:
             return None
+        # frozen ones are left to autograd, which can leave them out
+        if not all(p.requires_grad for layer in (*convolutions, last) for p in layer.parameters()):
+            return None
         return cls(convolutions, last)
 
     @property

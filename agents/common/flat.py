@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 
 import torch as th
@@ -53,6 +54,29 @@ class FlatParameters:
     def zero_grad(self) -> None:
         """Set the gradient to 0 in place, keeping the views."""
         self.gradient.zero_()
+
+    def gather(self) -> None:
+        """Take in values and gradients that have left the vectors, and make them views again.
+
+        ``Module.zero_grad()``, ``Module.to()`` and ``vector_to_parameters`` give a parameter memory of its own.
+        """
+        with th.no_grad():
+            for parameter, where in zip(self.parameters, self.slices, strict=True):
+                value = self.vector[where].view(parameter.shape)
+                if parameter.data_ptr() != value.data_ptr():
+                    value.copy_(parameter)
+                    parameter.data = value
+                gradient = self.gradient[where].view(parameter.shape)
+                if parameter.grad is None:
+                    gradient.zero_()
+                elif parameter.grad.data_ptr() != gradient.data_ptr():
+                    gradient.copy_(parameter.grad)
+                parameter.grad = gradient
+
+    def consists_of(self, parameters: Iterable[nn.Parameter]) -> bool:
+        """Whether these very parameters, in this order, make up the vector."""
+        others = list(parameters)
+        return len(others) == len(self.parameters) and all(map(operator.is_, others, self.parameters))
 
     def slice_of(self, parameter: nn.Parameter) -> slice:
         """Where a parameter lies in the vector."""

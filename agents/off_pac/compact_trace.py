@@ -66,10 +66,6 @@ class CompactTrace:
         self._position[self.support] = -1
         self._count = 0
 
-    def write(self, dense: FloatArray) -> None:
-        """Fill the rows of a full trace, [n_features, n_columns], which must be 0 elsewhere."""
-        dense[self.support] = self.rows
-
     def read(self, dense: FloatArray) -> None:
         """Take over a full trace, [n_features, n_columns]."""
         self.clear()

@@ -53,6 +53,9 @@ class DenseLearner(LinearLearner):
         self._traces[env] = 0.0
         self.carried[env] = 0.0
 
+    def _trace_rows(self, env: int) -> FloatArray:
+        return self._traces[env]
+
     def export_traces(self) -> FloatArray:
         """[n_envs, n_features, n_outputs + 1]."""
         return self._traces.copy()

@@ -31,6 +31,8 @@ from agents.online.errors import TrainingDivergedError
 
 FloatArray = NDArray[np.float64]
 
+_ROOM = 1e4
+
 
 @dataclass(frozen=True)
 class LearnerSettings:
@@ -66,6 +68,8 @@ class LinearLearner(ABC):
         self.n_outputs = table.shape[1] - 2
         self.n_envs = n_envs
         self.settings = settings
+        self._largest_reward = 0.0
+        self._limit = self._largest_error(1.0)
         self.carried = [0.0] * n_envs
         """gamma rho_{t-1} F_{t-1} of each environment, for the emphasis."""
 
@@ -131,11 +135,15 @@ class LinearLearner(ABC):
             What ``apply`` needs.
 
         Raises:
-            TrainingDivergedError: an error or a correction has left every reasonable range.
+            TrainingDivergedError: the TD error is far beyond what the rewards seen so far allow, or a correction has
+                left every reasonable range.
         """
         settings = self.settings
         next_value = self.value(next_x) if discount else 0.0  # type: ignore[arg-type]
         delta = td_error(reward, discount, next_value, outputs[-2])
+        if abs(reward) > self._largest_reward:
+            self._largest_reward = abs(reward)
+            self._limit = self._largest_error(max(self._largest_reward, 1.0))
         if settings.emphasis:
             followon = followon_trace(self.carried[env])
             self.carried[env] = settings.gamma * rho * followon
@@ -143,18 +151,31 @@ class LinearLearner(ABC):
             score = [weight * part for part in score]
         handle, correlation = self._trace(env, x, score, rho, outputs[-1])
         # Written so that NaN fails as well.
-        if not (-LIMIT < delta < LIMIT and -LIMIT < correlation < LIMIT):
-            raise self._divergence(reward, outputs)
+        if not (-self._limit < delta < self._limit and -LIMIT < correlation < LIMIT):
+            raise self._divergence(reward, outputs, delta)
         return handle, x, next_x, delta, outputs[-1], correlation, discount
+
+    @abstractmethod
+    def _trace_rows(self, env: int) -> FloatArray:
+        """[m, n_outputs + 1] of an environment's traces: the rows that are not 0, in any order."""
 
     def trace_norms(self) -> tuple[float, float]:
         """Euclidean norms of the critic's and the actor's traces, averaged over the environments."""
-        traces = self.export_traces()
-        critic = np.sqrt(np.square(traces[:, :, -1]).sum(axis=1)).mean()
-        actor = np.sqrt(np.square(traces[:, :, :-1]).sum(axis=(1, 2))).mean()
+        rows = [self._trace_rows(env) for env in range(self.n_envs)]
+        critic = np.mean([np.linalg.norm(traces[:, -1]) for traces in rows])
+        actor = np.mean([np.linalg.norm(traces[:, :-1]) for traces in rows])
         return float(critic), float(actor)
 
-    def _divergence(self, reward: float, outputs: Sequence[float]) -> TrainingDivergedError | ValueError:
+    def _largest_error(self, largest_reward: float) -> float:
+        """Beyond this a TD error is nothing that can still be learned from.
+
+        Values of rewards up to R lie within R / (1 - gamma); so much room is left because corrections with large
+        importance ratios overshoot and come back.
+        """
+        gamma = self.settings.gamma
+        return min(_ROOM * 2.0 * largest_reward / (1.0 - gamma), LIMIT) if gamma < 1.0 else LIMIT
+
+    def _divergence(self, reward: float, outputs: Sequence[float], delta: float) -> TrainingDivergedError | ValueError:
         """The error that says what went wrong."""
         if (unusable := unusable_input(reward)) is not None:
             return unusable
@@ -166,6 +187,8 @@ class LinearLearner(ABC):
             name = "learning_rate"
         elif (unusable := unusable_input(reward, outputs)) is not None:
             return unusable
+        elif not -self._limit < delta < self._limit:
+            name = "critic_learning_rate" if critic >= secondary else "secondary_learning_rate"
         else:
             return TrainingDivergedError(
                 f"The eligibility traces have grown beyond {math.sqrt(LIMIT):.0e}: products of importance ratios "

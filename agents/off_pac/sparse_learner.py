@@ -105,17 +105,25 @@ class SparseLearner(LinearLearner):
         self._momentary[env] = None
         self.carried[env] = 0.0
 
+    def _trace_rows(self, env: int) -> FloatArray:
+        if self._traced:
+            return self._compact[env].rows[:, :-1]
+        momentary = self._momentary[env]
+        if momentary is None:
+            return np.zeros((0, self.n_outputs + 1))
+        x, score, rho = momentary
+        return np.tile([*(rho * part for part in score), rho], (len(x), 1))
+
     def export_traces(self) -> FloatArray:
         """[n_envs, n_features, n_outputs + 1]."""
-        traces = np.zeros((self.n_envs, self.n_features, self.n_outputs + 2))
+        traces = np.zeros((self.n_envs, self.n_features, self.n_outputs + 1))
         for env in range(self.n_envs):
             momentary = self._momentary[env]
             if self._traced:
-                self._compact[env].write(traces[env])
+                traces[env, self._compact[env].support] = self._trace_rows(env)
             elif momentary is not None:
-                x, score, rho = momentary
-                traces[env, x] = [*(rho * part for part in score), rho, rho]
-        return traces[:, :, :-1]
+                traces[env, momentary[0]] = self._trace_rows(env)
+        return traces
 
     def import_traces(self, traces: FloatArray) -> None:
         """Take up traces of the same shape; with lambda = 0 none of them will be used again."""

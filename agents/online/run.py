@@ -72,9 +72,12 @@ class OnlineRun(ABC):
             model._n_updates += env.num_envs
             model.remember_observations(new_obs, dones)
             model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)
-            for i in np.flatnonzero(dones).tolist():
-                self.restart(i)
+            ended = np.flatnonzero(dones).tolist()
+            for _ in ended:
                 self._count_episode()
+            # Only now: what is logged tells of the traces as they were.
+            for i in ended:
+                self.restart(i)
             if not continue_training:
                 return
             callback.on_rollout_end()
@@ -122,11 +125,11 @@ class OnlineRun(ABC):
                     info["terminal_observation"] = observation
                     observation, venv.reset_infos[0] = env.reset()
                     observation = np.asarray(observation, dtype=dtype)
-                    self.restart(0)
-                    self.begin_one(observation)
                     model._update_info_buffer([info], np.array([True]))
                     model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)
                     self._count_episode()
+                    self.restart(0)
+                    self.begin_one(observation)
                 elif not constant:
                     model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)
         finally:

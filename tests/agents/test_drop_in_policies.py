@@ -240,7 +240,123 @@ def test_dropout_in_front_of_plain_perceptrons_is_not_skipped_by_the_numpy_path(
     assert NumpyLearner.serve(model._recipe(), make_setting(model.policy, 5, 1)) is None
 
 
+# networks that are changed between construction and learning
+
+
+def parameters_of(model: Any) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in model.policy.named_parameters() if "target" not in name}
+
+
+def head_of(model: Any) -> nn.Linear:
+    return model.policy.action_net if isinstance(model, agents.A3C) else model.policy.q_net.q_net[-1]
+
+
+@both_kinds
+@pytest.mark.parametrize(("n_workers", "rule"), [(1, "rmsprop"), (1, "momentum"), (1, "adam"), (2, "momentum")])
+def test_frozen_parameters_stand_still_and_the_others_learn(cls: Any, n_workers: int, rule: str) -> None:
+    model = small(cls, env(), n_workers=n_workers, shared_optimizer=rule)
+    model.learn(20)  # gives them a velocity
+    for parameter in head_of(model).parameters():
+        parameter.requires_grad = False
+    before = parameters_of(model)
+    model.learn(20)
+    after = parameters_of(model)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    frozen = {name for name, p in model.policy.named_parameters() if not p.requires_grad}
+    assert len(frozen) == 2
+    assert changed
+    assert not changed & frozen
+
+
+def test_frozen_convolutions_and_a_frozen_deviation_stand_still() -> None:
+    image = agents.A3C("CnnPolicy", FakeImageEnv(screen_height=40, screen_width=40), n_workers=1)
+    image.policy.features_extractor.cnn[0].weight.requires_grad = False
+    box = agents.A3C("MlpPolicy", RandomEnv(VECTOR, spaces.Box(-1, 1, (2,), np.float32)), n_workers=1)
+    box.policy.log_std.requires_grad = False
+    for model, parameter in ((image, image.policy.features_extractor.cnn[0].weight), (box, box.policy.log_std)):
+        before = parameter.detach().clone()
+        model.learn(20)
+        assert torch.equal(parameter, before)
+
+
+def clone_behavior(model: Any) -> None:
+    """A loss of the user's own, with an optimizer that drops gradients instead of clearing them."""
+    optimizer = torch.optim.Adam(model.policy.parameters())
+    for _ in range(2):
+        optimizer.zero_grad(set_to_none=True)
+        sum(p.square().sum() for p in model.policy.parameters()).backward()
+        optimizer.step()
+
+
+def set_from_vector(model: Any) -> None:
+    model.policy.load_from_vector(0.5 * model.policy.parameters_to_vector())
+
+
+def convert_and_back(model: Any) -> None:
+    model.policy.double().float()
+
+
+def replace_the_head(model: Any) -> None:
+    if isinstance(model, agents.A3C):
+        model.policy.action_net = nn.Linear(8, 2)
+    else:
+        model.policy.q_net.q_net[-1] = nn.Linear(8, 2)
+
+
+def replace_the_policy(model: Any) -> None:
+    other = agents.A2C if isinstance(model, agents.A3C) else agents.DQN
+    model.policy = other("MlpPolicy", env(), policy_kwargs={"net_arch": [8]}).policy
+
+
+@both_kinds
+@one_and_two_workers
+@pytest.mark.parametrize(
+    "change", [clone_behavior, set_from_vector, convert_and_back, replace_the_head, replace_the_policy]
+)
+def test_learning_begins_with_what_the_policy_is_by_then(cls: Any, n_workers: int, change: Any) -> None:
+    model = small(cls, env(), n_workers=n_workers, learning_rate=0.0)
+    change(model)
+    before = parameters_of(model)
+    model.learn(10)
+    assert all(torch.equal(before[name], value) for name, value in parameters_of(model).items())
+    model.learning_rate = 0.01
+    model.learn(40)
+    after = parameters_of(model)
+    assert any(not torch.equal(before[name], value) for name, value in after.items())
+    assert torch.equal(model._flat.vector, torch.cat([p.reshape(-1) for p in after.values()]))
+
+
+@both_kinds
+@pytest.mark.parametrize("rule", ["momentum", "adam"])
+def test_workers_and_optimizer_may_be_others_in_the_next_learn_call(cls: Any, rule: str) -> None:
+    model = small(cls, env(), n_workers=1, shared_optimizer="rmsprop")
+    model.learn(10)
+    model.shared_optimizer, model.n_workers = rule, 2
+    assert model.learn(20).num_timesteps == 20
+    assert set(model.policy.optimizer.arrays) == {*model.policy.optimizer.rule.statistics, "optimizer_step"}
+
+
+def test_statistics_of_kept_layers_go_on_where_another_layer_is_replaced() -> None:
+    model = small(agents.A3C, env())
+    model.learn(50)
+    kept = model.policy.mlp_extractor.policy_net[0].weight
+    statistic = model.policy.optimizer.state[kept]["square_avg"].clone()
+    assert statistic.any()
+    replace_the_head(model)
+    model._take_up_changes()
+    assert torch.equal(model.policy.optimizer.state[kept]["square_avg"], statistic)
+    assert not model.policy.optimizer.state[model.policy.action_net.weight]["square_avg"].any()
+
+
 # refusals
+
+
+@each_method
+def test_an_optimizer_put_at_the_policy_is_refused_with_those_that_are_shared(cls: Any) -> None:
+    model = small(cls)
+    model.policy.optimizer = torch.optim.AdamW(model.policy.parameters())
+    with pytest.raises(ValueError, match=r"policy.optimizer is AdamW, but .*shared_optimizer='rmsprop'.*'adam'"):
+        model.learn(10)
 
 
 @each_method

@@ -13,8 +13,10 @@ from benchmarks.dpg_bandit import (
     cost_curve,
     final_cost,
     gaussian_scores,
+    learn,
     sac_gradients,
 )
+from benchmarks.dpg_report import bandit_table, bandit_verdict
 
 M = 10
 
@@ -75,6 +77,61 @@ def test_the_stochastic_gradient_tends_to_the_deterministic_one_as_the_policy_na
     assert distance(0.1) > 0.1
     np.testing.assert_allclose(distance(0.01), distance(0.1) / 100, rtol=1e-3)
     assert distance(0.001) < 1e-4
+
+
+def test_with_a_fixed_variance_the_critic_and_the_step_are_of_the_mean_alone(random):
+    matrix, theta = cost_matrix(M, random), random.normal(size=M)
+    actions = theta + 0.1 * random.normal(size=(2 * M, M))
+    rewards = -cost(matrix, actions)
+    gradients = sac_gradients(theta, 2.0 * np.log(0.1), actions, rewards, fixed_variance=True)
+    np.testing.assert_array_equal(gradients[:, -1], 0.0)
+    # its critic is COPDAC-B's in other units, so that each action's gradient is that action's share of COPDAC-B's step
+    deviations = (actions - theta) / 0.1
+    expected = deviations * (deviations @ copdac_gradient(theta, actions, rewards))[:, None]
+    np.testing.assert_allclose(gradients[:, :-1], expected, rtol=1e-6)
+    # over many actions that is COPDAC-B's step itself
+    w = random.normal(size=M)
+    many = random.normal(size=(400_000, M))
+    np.testing.assert_allclose((many * (many @ w)[:, None]).mean(axis=0), w, atol=0.02)
+
+
+def test_a_variance_that_is_fixed_stays(random):
+    spreads = {}
+    for step_size in (0.0, 0.1):
+        batches = []
+
+        def reward(actions, batches=batches):
+            batches.append(actions.std())
+            return -((actions - 4.0) ** 2).sum(axis=1)
+
+        learn(SacB(0.01, step_size, 0.5), reward, 3, seed=0)
+        spreads[step_size] = np.mean(batches[-500:])
+    assert spreads[0.0] == pytest.approx(0.5, rel=0.2)
+    assert spreads[0.1] < 0.25
+
+
+def test_the_papers_second_experiment_tells_the_step_of_one_action_from_an_average():
+    # "by a very wide margin": so it is with one action, while the average is level with COPDAC-B.
+    def mean_cost(settings):
+        return np.mean([final_cost(settings, 25, seed) for seed in range(3)])
+
+    deterministic = mean_cost(CopdacB(0.3, 1e-3))
+    assert mean_cost(SacB(0.03, 0.0, 1e-3)) > 1e4 * deterministic
+    assert mean_cost(SacB(0.3, 0.0, 1e-3, averaged=True)) < 2.0 * deterministic
+
+
+@pytest.mark.parametrize(("costs", "expected"), [((10.0, 50.0), "It is met"), ((9.0, 50.0), "It is **not met**")])
+def test_the_criterion_is_said_to_be_met_only_where_it_is_at_every_m(costs, expected):
+    curves = {}
+    for n_dims, of_sac in zip((10, 25), costs, strict=True):
+        curves[n_dims, "copdac-b"] = CopdacB(0.1, 0.1), np.array([[7.0, 1.0]])
+        curves[n_dims, "sac-b"] = SacB(0.1, 0.1, 0.1), np.array([[7.0, of_sac]])
+        curves[n_dims, "sac-b, averaged"] = SacB(0.1, 0.0, 0.1, averaged=True), np.array([[7.0, 0.5]])
+    verdict = bandit_verdict(curves)
+    assert expected in verdict
+    assert f"SAC-B's cost is {costs[0]:g}, {costs[1]:g} times COPDAC-B's at m = 10, 25." in verdict
+    assert "averaged" not in bandit_table(curves, ablations=False)
+    assert "| 10 | sac-b, averaged | 0.1 | 0.1 | fixed |" in bandit_table(curves, ablations=True)
 
 
 def test_copdac_reaches_the_cost_that_an_independent_implementation_reached():

@@ -19,7 +19,7 @@ EXPECTED = {
     **dict.fromkeys(("ppo", "a2c", "trpo", "a3c"), DISCRETE + CONTINUOUS),
     **dict.fromkeys(("sac", "td3", "ddpg"), CONTINUOUS),
     "dqn": DISCRETE,
-    **{algo: ["CartPole-v1"] for algo in ("asyncqlearning", "asyncsarsa", "asyncnstepq")},
+    **{algo: ["CartPole-v1"] for algo in ("asyncqlearning", "asyncsarsa", "asyncnstepq", "offpac")},
 }
 ENTRIES = [(path.stem, env) for path in sorted(zoo_folder().glob("*.yml")) for env in zoo_environments(path.stem)]
 
@@ -77,5 +77,5 @@ def _steps_until_an_update(model):
         rollouts = 2 if callable(model.learning_rate) else 1
         return rollouts * model.n_steps * model.n_envs
     if isinstance(model, OffPolicyAlgorithm):
-        return 5 + model.train_freq.frequency
+        return model.n_envs * (5 + model.train_freq.frequency)
     return 2 * model.n_steps * model.n_envs

@@ -60,7 +60,7 @@ class ContinuousCallable(ContinuousBehavior):
         """Actions [n, action_dim] and log densities [n].
 
         Raises:
-            TypeError: the function returned something else.
+            TypeError: the function returned something else, or a distribution over a countable set.
             ValueError: wrong shape, NaN or infinity.
         """
         distribution = self._function(observations)
@@ -68,6 +68,11 @@ class ContinuousCallable(ContinuousBehavior):
             raise TypeError(
                 f"{self.name} returned {type(distribution).__name__}, but for Box actions it must return a "
                 "torch.distributions.Distribution over actions in environment units, such as Normal(mean, std)."
+            )
+        if _is_discrete(distribution):
+            raise TypeError(
+                f"{self.name} returned a {type(distribution).__name__}, but Box actions need a density and it has "
+                "probabilities; return a distribution over actions in environment units, such as Normal(mean, std)."
             )
         with th.no_grad():
             sample = distribution.sample()
@@ -83,3 +88,11 @@ class ContinuousCallable(ContinuousBehavior):
         # A per-dimension density is summed; an Independent or multivariate one is complete already.
         log_density = log_prob.cpu().numpy().astype(np.float64).reshape(n, -1).sum(axis=1)
         return self.checked(actions.reshape(n, self._action_dim), log_density)
+
+
+def _is_discrete(distribution: th.distributions.Distribution) -> bool:
+    try:
+        support: Any = distribution.support
+    except NotImplementedError:  # not every distribution says where it lives
+        return False
+    return bool(support is not None and support.is_discrete)

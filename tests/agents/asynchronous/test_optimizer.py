@@ -72,6 +72,19 @@ def test_a_closure_is_evaluated_and_answered() -> None:
     assert float(net.scalar.detach()) < 0.5
 
 
+@pytest.mark.parametrize("clear", ["optimizer", "module"])
+def test_a_users_loop_of_clearing_backward_and_step_changes_the_parameters(clear: str) -> None:
+    """Both clear by dropping the gradients, since torch 2.0."""
+    net, flat, optimizer = make("rmsprop")
+    for _ in range(2):
+        before = flat.vector.clone()
+        (optimizer if clear == "optimizer" else net).zero_grad()
+        net.scalar.square().backward()
+        optimizer.step()
+        assert (flat.vector != before).sum() == 1
+        assert net.scalar.data_ptr() == flat.vector[flat.slice_of(net.scalar)].data_ptr()
+
+
 @pytest.mark.parametrize("name", SHARED_OPTIMIZERS)
 @pytest.mark.parametrize("n_workers", [1, 3])
 def test_the_state_is_views_by_parameter_before_and_after_loading(name: str, n_workers: int) -> None:

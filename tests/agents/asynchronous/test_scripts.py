@@ -7,6 +7,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import pytest
 
 import agents
 
@@ -113,6 +117,23 @@ def test_a_script_without_a_guard_trains_on_what_it_defines(tmp_path: Path) -> N
     assert finished.returncode == 0
 
 
+@pytest.mark.parametrize("cls", [agents.A3C, agents.AsyncNStepQ])
+def test_a_worker_imports_nothing_that_its_server_could_have_imported_once(cls: Any, tmp_path: Path) -> None:
+    """Imports in every worker made up most of the time that a learn call needed to start."""
+    caller, found = os.getpid(), tmp_path / "modules"
+
+    def make() -> gym.Env:
+        env = gym.make("CartPole-v1")
+        if os.getpid() != caller:
+            found.write_text(" ".join(sys.modules))
+        return env
+
+    cls("MlpPolicy", make, n_workers=2).learn(10)
+    once = run(["-c", "import sys, agents.asynchronous.preload; print(*sys.modules)"]).stdout.split()
+    ours = ("agents", "wrappers", "gymnasium", "numpy", "sb3_contrib", "stable_baselines3", "torch")
+    assert [name for name in found.read_text().split() if name.split(".")[0] in ours and name not in once] == []
+
+
 INFOS = """
 import enum
 import os
@@ -151,6 +172,7 @@ def test_infos_and_environment_variables_travel_although_the_server_does_not_kno
 
 SESSION = (
     """
+import ctypes
 import os
 import sys
 import time
@@ -167,6 +189,15 @@ class Sleepy(Here):
             time.sleep(600)
         return super().step(action)
 
+class Greedy(Here):  # waits in C, without letting any other thread of its process run
+    steps = 0
+
+    def step(self, action):
+        self.steps += 1
+        if self.steps > 40:
+            ctypes.PyDLL(None).sleep(600)
+        return super().step(action)
+
 class Told:
     def __init__(self):
         self.pids = {agents.asynchronous.processes._server._forkserver_pid}
@@ -179,7 +210,8 @@ class Told:
             self.pids.add(None)
         return True
 
-model = agents.A3C("MlpPolicy", Sleepy() if sys.argv[1:] == ["sleepy"] else Here(), n_workers=2)
+env = {"sleepy": Sleepy, "greedy": Greedy}.get(sys.argv[-1], Here)()
+model = agents.A3C("MlpPolicy", env, n_workers=2)
 try:
     model.learn(10**9, callback=Told())
 except KeyboardInterrupt:
@@ -235,9 +267,36 @@ def test_ctrl_c_in_a_session_without_a_file_stops_all_and_keeps_the_model() -> N
     assert process.returncode == 0
 
 
-def test_workers_and_their_server_end_when_the_caller_is_killed() -> None:
+STARTING = """
+import sys
+import time
+import agents
+
+try:
+    model = agents.A3C("MlpPolicy", "CartPole-v1", n_workers=2)
+    print("made", flush=True)
+    time.sleep(600)
+except KeyboardInterrupt:
+    print("goes on", model.learn(30).num_timesteps)
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.3], ids=["at once", "soon"])
+def test_ctrl_c_does_not_end_the_worker_server_while_it_imports(seconds: float) -> None:
+    process = start("-c", STARTING)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "made\n"
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=100)
+    assert out.splitlines() == ["goes on 30"], err
+    assert err == ""
+
+
+@pytest.mark.parametrize("kind", ["sleepy", "greedy"])
+def test_workers_and_their_server_end_when_the_caller_is_killed(kind: str) -> None:
     # asleep in their environments, where no broken pipe wakes them
-    process = start("-c", SESSION, "sleepy")
+    process = start("-c", SESSION, kind)
     assert process.stdout is not None
     pids = [int(word) for word in process.stdout.readline().split()[1:]]
     assert len(pids) == 3

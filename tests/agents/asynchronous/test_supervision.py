@@ -133,6 +133,35 @@ def test_kill_from_outside_ends_learn_within_seconds(per_step: bool) -> None:
         assert time.monotonic() - killed[0] < 5  # what the documentation promises; it takes a tenth of a second
 
 
+class Pictures(gym.Env):
+    """Its steps make messages larger than a pipe's buffer."""
+
+    observation_space = gym.spaces.Box(0, 255, (100, 100), np.uint8)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        return np.zeros((100, 100), dtype=np.uint8), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return np.zeros((100, 100), dtype=np.uint8), 1.0, False, False, {}
+
+
+def test_a_worker_killed_in_the_middle_of_a_message_is_named_as_any_other() -> None:
+    model = agents.A3C("MlpPolicy", Pictures, n_workers=2, n_steps=20, policy_kwargs={"net_arch": [2]})
+    found: list[int] = []
+
+    def kill(*_: Any) -> bool:
+        found.append(1)
+        if len(found) == 41:
+            time.sleep(0.5)  # both wait for their pipes to be read
+            for worker in workers():
+                os.kill(worker.pid, signal.SIGKILL)
+        return True
+
+    with pytest.raises(WorkerError, match="was killed by SIGKILL"):
+        model.learn(ENDLESS, callback=kill)
+
+
 def test_an_error_while_the_environment_is_made_is_the_callers(tmp_path: Path) -> None:
     once = tmp_path / "made-in-the-caller"
 

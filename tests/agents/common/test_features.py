@@ -93,9 +93,20 @@ def test_observations_outside_count_as_lying_on_the_edge():
     np.testing.assert_array_equal(tiling([0.5, np.inf]), tiling([0.5, 1.0]))
 
 
+@given(
+    values=st.lists(st.tuples(*[st.floats(-2, 3, width=32)] * 2), min_size=1, max_size=5), n_tilings=st.integers(1, 11)
+)
+def test_a_batch_has_the_tiles_of_each_observation(values, n_tilings):
+    tiling = TileCoding(SQUARE, n_tilings=n_tilings, n_tiles=7)
+    observations = np.array([*values, (0.0, 1.0), (np.inf, -np.inf)])
+    np.testing.assert_array_equal(tiling.batch(observations), np.stack([tiling(value) for value in observations]))
+
+
 def test_nan_has_no_tile():
     with pytest.raises(ValueError, match="NaN lies in no tile"):
         TileCoding(SQUARE)([0.5, np.nan])
+    with pytest.raises(ValueError, match=r"\[0.5, nan\], but NaN lies in no tile"):
+        TileCoding(SQUARE).batch([[0.5, 0.5], [0.5, np.nan]])
 
 
 def test_unbounded_boxes_need_bounds_from_the_user():

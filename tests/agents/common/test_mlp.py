@@ -78,6 +78,49 @@ def test_forward_and_backward_are_autograds(
     np.testing.assert_allclose(ours.numpy(), flat.gradient.numpy(), rtol=1e-3, atol=2e-4 * scale)
 
 
+@settings(max_examples=60)
+@given(
+    widths=st.lists(st.integers(1, 9), min_size=2, max_size=5),
+    activation=st.sampled_from(ACTIVATIONS),
+    rows=st.integers(1, 4),
+    seed=st.integers(0, 10**6),
+)
+def test_the_derivative_along_a_direction_is_that_of_torch_in_forward_mode(
+    widths: list[int], activation: type[nn.Module], rows: int, seed: int
+) -> None:
+    net, direction = build(widths, activation, seed), build(widths, activation, seed + 1)
+    net.append(nn.Tanh())
+    direction.append(nn.Tanh())
+    perceptron, _ = perceptron_of(net, 1, rows)
+    FlatParameters(direction.parameters())
+    x = np.random.default_rng(seed).normal(size=(rows, widths[0])).astype(np.float32)
+    names, theta = zip(*net.named_parameters(), strict=True)
+
+    def function(*parameters: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(net, dict(zip(names, parameters, strict=True)), (torch.from_numpy(x),))
+
+    where, along = (tuple(p.detach().clone() for p in module.parameters()) for module in (net, direction))
+    assert len(theta) == len(along)
+    expected = torch.func.jvp(function, where, along)[1].numpy()
+    tangents = layers_of(list(direction))
+    assert tangents is not None
+    perceptron.forward(x)
+    np.testing.assert_allclose(perceptron.along(x, tangents), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_gradient_can_be_written_elsewhere_and_leaves_its_own_place_alone() -> None:
+    net, other = build([3, 4, 2], nn.Tanh, 0), build([3, 4, 2], nn.Tanh, 1)
+    perceptron, flat = perceptron_of(net, 1, 2)
+    elsewhere, place = FlatParameters(other.parameters()), layers_of(list(other))
+    x, weights = np.ones((2, 3), dtype=np.float32), np.array([[1.0, 2.0], [-1.0, 0.5]], dtype=np.float32)
+    perceptron.forward(x)
+    perceptron.backward(x, weights.copy(), place)
+    assert not flat.gradient.any()
+    perceptron.backward(x, weights.copy())
+    assert flat.gradient.any()
+    torch.testing.assert_close(elsewhere.gradient, flat.gradient)
+
+
 def test_a_shorter_segment_ignores_what_older_segments_left() -> None:
     net = build([3, 5, 2], nn.Tanh, seed=0)
     perceptron, flat = perceptron_of(net, n_groups=6, rows=1)

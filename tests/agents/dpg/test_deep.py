@@ -10,11 +10,14 @@ import pytest
 import torch as th
 from stable_baselines3.common.envs import FakeImageEnv, SimpleMultiObsEnv
 from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
 
 from agents.common.compatible_features import Differential, per_sample_jacobian
 from agents.dpg import DPG, TrainingDivergedError
+from agents.dpg.deep_policy import MlpPolicy
+from agents.dpg.perceptrons import perceptron_gradients
 from tests.agents.dpg.toys import BoxProcess, scaled
 from tests.agents.off_pac.tape import Tape
 
@@ -119,9 +122,19 @@ def spelled_out(policy: Any, transitions: Any, next_actions: Any, arguments: dic
     return changes
 
 
+def by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain perceptrons are computed by torch, too."""
+    monkeypatch.setattr("agents.dpg.deep_run.perceptron_gradients", lambda policy, n: None)
+
+
 @each_variant
 @pytest.mark.parametrize("n_envs", [1, 3])
-def test_every_step_is_that_of_the_paper(arguments: dict[str, Any], n_envs: int) -> None:
+@pytest.mark.parametrize("by", ["numpy", "torch"])
+def test_every_step_is_that_of_the_paper(
+    arguments: dict[str, Any], n_envs: int, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if by == "torch":
+        by_torch(monkeypatch)
     given = dict(arguments)
     if given["variant"] == "on-policy":
         given["behavior_policy"] = lambda observations: np.stack(
@@ -131,6 +144,7 @@ def test_every_step_is_that_of_the_paper(arguments: dict[str, Any], n_envs: int)
         given["secondary_learning_rate"] = 0.02
     model = plain(n_envs, **given)
     policy: Any = model.policy
+    assert perceptron_gradients(policy, n_envs) is not None
     with th.no_grad():
         for part in [*policy.w, *policy.u]:
             part.copy_(0.3 * th.randn_like(part))
@@ -154,6 +168,69 @@ def test_every_step_is_that_of_the_paper(arguments: dict[str, Any], n_envs: int)
                 th.testing.assert_close(flat(new), old + rates[name] * changes[name], rtol=1e-4, atol=1e-5, msg=name)
         seen |= {(t.terminated, t.truncated) for t in transitions}
     assert {(False, False), (True, False)} <= seen
+
+
+@each_variant
+def test_learning_does_not_depend_on_who_computes_the_gradients(
+    arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def learned() -> th.Tensor:
+        return flat(DPG("MlpPolicy", BoxProcess("vector"), seed=0, **arguments).learn(200).policy.parameters())
+
+    fast = learned()
+    by_torch(monkeypatch)
+    th.testing.assert_close(learned(), fast, rtol=0.0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "disturb",
+    [
+        lambda policy: policy.optimizer.zero_grad(),
+        lambda policy: policy.load_from_vector(policy.parameters_to_vector() * 0.5),
+        lambda policy: policy.load_state_dict({name: 0.5 * part for name, part in policy.state_dict().items()}),
+    ],
+    ids=["gradients dropped", "parameters replaced", "parameters overwritten"],
+)
+def test_a_callback_may_load_weights_or_drop_gradients(disturb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def learned() -> th.Tensor:
+        model = plain(2)
+
+        def callback(*_: Any) -> bool:
+            if model.num_timesteps == 10:
+                disturb(model.policy)
+            return True
+
+        return flat(model.learn(40, callback=callback).policy.parameters())
+
+    fast = learned()
+    by_torch(monkeypatch)
+    th.testing.assert_close(learned(), fast, rtol=1e-4, atol=1e-5)
+
+
+class Doubled(FlattenExtractor):
+    """Not what a perceptron starts with."""
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        return 2.0 * super().forward(observations)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: DPG("MlpPolicy", BoxProcess("index")),
+        lambda: DPG("MlpPolicy", BoxProcess("vector"), policy_kwargs={"features_extractor_class": Doubled}),
+        lambda: DPG("MlpPolicy", BoxProcess("vector"), policy_kwargs={"activation_fn": nn.Softplus}),
+        lambda: DPG("CnnPolicy", FakeImageEnv(screen_height=36, screen_width=36, n_channels=1, discrete=False)),
+        lambda: DPG(type("Own", (MlpPolicy,), {}), BoxProcess("vector")),
+    ],
+    ids=["one-hot", "features extractor", "activation", "images", "policy class"],
+)
+def test_everything_but_plain_perceptrons_is_left_to_torch(make: Any) -> None:
+    model = make()
+    assert perceptron_gradients(model.policy, 1) is None
+    before = flat(model.policy.parameters()).clone()
+    model.learn(3)
+    assert not th.equal(before, flat(model.policy.parameters()))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +273,10 @@ def test_nothing_is_shared_between_actor_and_critic() -> None:
         assert not {id(part) for part in policy.actor.parameters()} & {id(part) for part in critic.parameters()}
 
 
-def test_divergence_stops_the_run_and_keeps_the_parameters_finite() -> None:
+@pytest.mark.parametrize("by", ["numpy", "torch"])
+def test_divergence_stops_the_run_and_keeps_the_parameters_finite(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if by == "torch":
+        by_torch(monkeypatch)
     kwargs = {"net_arch": [8], "optimizer_class": th.optim.SGD}
     model = DPG("MlpPolicy", BoxProcess("vector"), value_learning_rate=1e3, policy_kwargs=kwargs, seed=0)
     with pytest.raises(TrainingDivergedError, match="learning_rate is too large"):

@@ -330,6 +330,7 @@ def test_logger_keys(policy: str, watched: bool, tmp_path: Any) -> None:
     header, row, *_ = (line.split(",") for line in (tmp_path / "progress.csv").read_text().splitlines())
     keys = {"rollout/ep_rew_mean", "rollout/ep_len_mean", "time/fps", "time/episodes", "time/total_timesteps"}
     keys |= {"train/learning_rate", "train/critic_learning_rate", "train/value_learning_rate", "train/n_updates"}
+    keys |= {"train/actor_loss", "train/critic_loss"}
     assert keys <= set(header)
     assert float(row[header.index("train/critic_learning_rate")]) == 0.25
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
-from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
+from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise, VectorizedActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from agents.common.features import TileCoding
@@ -309,6 +309,52 @@ def test_noise_that_a_callback_shrinks_is_smaller_from_the_next_step_on() -> Non
     model.learn(5, callback=shrink)
     assert (scaled_actions[0] != 0.0).all()
     np.testing.assert_array_equal(np.concatenate(scaled_actions[1:]), 0.0)
+
+
+@pytest.mark.parametrize("n_envs", [1, 3])
+@pytest.mark.parametrize("policy", ["LinearPolicy", "MlpPolicy"])
+def test_noise_that_a_callback_replaces_acts_from_the_next_step_on(policy: str, n_envs: int) -> None:
+    env = DummyVecEnv([lambda: BoxProcess("vector", cap=1, dtype=np.float64) for _ in range(n_envs)])
+    model = DPG(policy, env, learning_rate=0.0, action_noise=NormalActionNoise(np.zeros(2), np.ones(2)), seed=0)
+    seen = []
+
+    def replace(local_variables: dict[str, Any], _: Any) -> bool:
+        seen.append(local_variables["buffer_actions"].copy())
+        # Every step ends an episode, so that the new noise is also begun anew at once.
+        model.action_noise = NormalActionNoise(np.full(2, 0.25), np.zeros(2))
+        return True
+
+    model.learn(4 * n_envs, callback=replace)
+    with_noise = np.array(seen) - np.array(seen[1:]).mean(axis=0)
+    assert (np.abs(with_noise[0]) > 1e-3).all()
+    if policy == "LinearPolicy":
+        np.testing.assert_array_equal(np.array(seen[1:]), 0.25)
+    assert isinstance(model.action_noise, VectorizedActionNoise) == (n_envs > 1)
+
+
+def test_a_behavior_policy_that_a_callback_replaces_acts_from_the_next_step_on() -> None:
+    model = make("vector", behavior_policy=by_state)
+
+    def replace(*_: Any) -> bool:
+        model.behavior_policy = lambda observations: np.tile(HIGH, (len(observations), 1))
+        return True
+
+    model.learn(5, callback=replace)
+    assert model.env is not None
+    received = np.array(model.env.envs[0].unwrapped.received)  # type: ignore[attr-defined]
+    assert not np.array_equal(received[0], HIGH)
+    np.testing.assert_array_equal(received[1:], np.tile(HIGH, (4, 1)))
+
+
+def test_replacing_by_what_does_not_go_together_is_refused_in_the_middle_of_a_run() -> None:
+    model = make("vector", behavior_policy=by_state)
+
+    def replace(*_: Any) -> bool:
+        model.action_noise = wide_noise()
+        return True
+
+    with pytest.raises(ValueError, match="leave one of them out"):
+        model.learn(5, callback=replace)
 
 
 def test_noise_of_sb3_is_drawn_from_its_own_stream() -> None:

@@ -60,6 +60,15 @@ def test_bad_probabilities_stop_the_run_and_name_the_observation(policy, rows, m
         model.learn(20)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [lambda o: th.distributions.Categorical(logits=th.zeros(len(o), 3)), lambda o: None, lambda o: [[0.5], 0.5]],
+)
+def test_what_is_no_array_of_probabilities_is_refused_in_words(given):
+    with pytest.raises((TypeError, ValueError), match=r"The behavior policy returned .*\(1, 3\)"):
+        OffPAC("LinearPolicy", SmallProcess(), behavior_policy=given).learn(5)
+
+
 def test_callables_may_return_tensors():
     OffPAC("LinearPolicy", SmallProcess(), behavior_policy=lambda o: th.full((len(o), 3), 1 / 3)).learn(10)
 
@@ -241,6 +250,8 @@ def test_densities_per_dimension_are_summed_and_joint_ones_taken_as_they_are(dis
     ("given", "error", "message"),
     [
         (lambda o: np.zeros((len(o), 1)), TypeError, "torch.distributions.Distribution"),
+        # it was taken: its probabilities stood where densities belong
+        (lambda o: th.distributions.Categorical(th.ones(len(o), 2)), TypeError, "need a density"),
         (lambda o: th.distributions.Normal(th.zeros(len(o), 3), 1.0), ValueError, r"shape \(1, 3\).*\(1, 1\)"),
         (
             lambda o: th.distributions.Normal(th.full((len(o), 1), th.nan), 1.0, validate_args=False),

@@ -109,6 +109,24 @@ def test_box_actions_with_densities():
     assert deep._n_updates == 125
 
 
+def test_recorded_box_actions_count_with_the_ratio_of_both_densities():
+    row = {
+        "observations": np.ones((1, 1)),
+        "actions": np.array([[5.0]]),
+        "rewards": np.array([1.0]),
+        "next_observations": np.ones((1, 1)),
+        "terminations": np.array([True]),
+        "truncations": np.array([False]),
+        "behavior_probabilities": np.array([0.125]),
+    }
+    model = OffPAC("LinearPolicy", Reach(), learning_rate=0.5, critic_learning_rate=0.1, seed=0).learn_from(row)
+    # The untrained policy: mean 2, standard deviation 4 exp(-1), both over a reach of 4; delta is the reward, 1.
+    z = (5.0 - 2.0) / (4.0 * np.exp(-1.0))
+    rho = np.exp(-0.5 * z * z) / np.sqrt(2.0 * np.pi) / (4.0 * np.exp(-1.0)) / 0.125
+    score = np.array([z / np.exp(-1.0), z * z - 1.0])
+    np.testing.assert_allclose(model.policy.table()[0], [*(0.5 * rho * score), 0.1 * rho, 1e-4 * rho], rtol=1e-6)
+
+
 def test_normalization_statistics_apply_to_data_sets_as_to_streams():
     env = VecNormalize(DummyVecEnv([lambda: SmallProcess("vector")]), gamma=0.9)
     model = OffPAC("LinearPolicy", env, gamma=0.9, seed=0, learning_rate=0.0)

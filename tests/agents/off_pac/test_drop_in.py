@@ -1,6 +1,7 @@
 """OffPAC behaves as an algorithm of Stable-Baselines3 does: constructor, learn, callbacks, logger, files, spaces."""
 
 import copy
+import csv
 
 import gymnasium as gym
 import numpy as np
@@ -435,6 +436,24 @@ def test_logger_keys(watched, tmp_path):
     } <= set(header)
 
 
+@pytest.mark.parametrize("watched", [True, False])
+@pytest.mark.parametrize("observe", ["index", "square"])
+def test_logged_trace_norms_are_those_at_the_episodes_end_and_not_of_cleared_traces(observe, watched, tmp_path):
+    # Uniform pi, rho = 1 and lambda = 0: e_v = x and e_u = psi = (2/3, -1/3, -1/3), on each active feature.
+    policy, kwargs = ("LinearPolicy", {}) if observe == "index" else ("TileCodingPolicy", {"n_tiles": 3})
+    frozen = {"learning_rate": 0.0, "critic_learning_rate": 0.0, "secondary_learning_rate": 0.0}
+    model = OffPAC(policy, SmallProcess(observe), policy_kwargs=kwargs, seed=0, **frozen)
+    model.set_logger(configure(str(tmp_path), ["csv"]))
+    model.learn(100, callback=(lambda *_: True) if watched else None, log_interval=1)
+    with (tmp_path / "progress.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) > 10
+    n_active = model.policy.feature_map.n_active
+    for row in rows:
+        assert float(row["train/critic_trace_norm"]) == pytest.approx(np.sqrt(n_active))
+        assert float(row["train/actor_trace_norm"]) == pytest.approx(np.sqrt(n_active * 2 / 3))
+
+
 def test_tile_coding_logs_the_step_sizes_as_they_were_given(tmp_path):
     model = OffPAC("TileCodingPolicy", "CartPole-v1", learning_rate=0.5, policy_kwargs=dict(TILES), seed=0)
     model.set_logger(configure(str(tmp_path), ["csv"]))
@@ -492,6 +511,37 @@ def test_divergence_stops_the_run_and_names_the_step_size(sizes, name, observe):
     with pytest.raises(TrainingDivergedError, match=f"{name} is too large"):
         model.learn(50_000)
     assert np.isfinite(model.policy.table()).all()
+
+
+def test_the_grid_world_with_long_traces_stays_finite_or_names_the_step_size_that_is_too_large():
+    # Scaled down from a million steps: ten times the zoo's step sizes blow up after some thousand.
+    def long_traces(factor):
+        sizes = {"learning_rate": 0.005, "critic_learning_rate": 0.1, "secondary_learning_rate": 1e-4}
+        scaled = {name: factor * size for name, size in sizes.items()}
+        return OffPAC("TileCodingPolicy", "actorzoo/ContinuousGridWorld-v0", trace_decay=0.9, seed=0, **scaled)
+
+    too_large = long_traces(10.0)
+    with pytest.raises(TrainingDivergedError, match="critic_learning_rate is too large"):
+        too_large.learn(20_000, log_interval=None)
+    # Values lie within the largest reward over 1 - gamma, some thousand; what is left can still be looked at.
+    assert np.abs(too_large.policy.table()).max() < 1e12
+    usual = long_traces(0.1)
+    usual.learn(5_000, log_interval=None)
+    assert np.abs(usual.policy.table()).max() < 1e4
+
+
+@pytest.mark.parametrize("observe", ["vector", "index"])
+def test_values_far_beyond_what_the_rewards_allow_are_divergence(observe):
+    def learn(value):
+        env = SmallProcess(observe)
+        env.rewards[:] = 2.0
+        model = OffPAC("LinearPolicy", env, gamma=0.5, critic_learning_rate=0.0, secondary_learning_rate=0.0)
+        model.policy.table()[:, -2] = value
+        model.learn(20)
+
+    learn(1e3)  # rewards of 2 make values of 4 and errors of 8; there is room for errors of 80 000
+    with pytest.raises(TrainingDivergedError, match="critic_learning_rate is too large"):
+        learn(1e7)
 
 
 def test_a_reward_that_is_not_a_number_is_the_environments_fault():

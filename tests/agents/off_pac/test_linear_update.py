@@ -324,7 +324,8 @@ def test_a_step_never_handles_anything_of_the_tables_size(critic, trace_decay):
 
     tracemalloc.start()
     try:
-        model.learn(30, callback=watch, log_interval=None)
+        # With log entries: the norm of a trace is known without all the features that it does not hold.
+        model.learn(30, callback=watch, log_interval=1)
     finally:
         tracemalloc.stop()
     column = model.policy.feature_map.n_features * 8

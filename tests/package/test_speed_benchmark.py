@@ -1,0 +1,25 @@
+"""The speed benchmark can be made in pieces."""
+
+from benchmarks import asynchronous
+
+
+def test_repetitions_in_the_file_are_not_made_again(tmp_path, monkeypatch):
+    output = tmp_path / "runs.jsonl"
+    made = []
+
+    def measure(name, env_id, seconds):
+        made.append((env_id, name))
+        return {"decisions_per_second": float(len(made))}
+
+    monkeypatch.setattr(asynchronous, "measure", measure)
+    keys = [("CartPole-v1", name, repetition) for repetition in range(2) for name in ("ceiling", "a3c-2-5")]
+    first = asynchronous.complete(keys[:3], 1.0, float("inf"), output)
+    both = asynchronous.complete(keys, 1.0, float("inf"), output)
+    assert made == [key[:2] for key in keys]
+    assert both == {key: {"decisions_per_second": float(i + 1)} for i, key in enumerate(keys)}
+    assert {key: both[key] for key in first} == first
+
+
+def test_nothing_begins_after_the_time_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(asynchronous, "measure", lambda *_: {"decisions_per_second": 1.0})
+    assert asynchronous.complete([("CartPole-v1", "ceiling", 0)], 1.0, -1.0, tmp_path / "runs.jsonl") == {}
