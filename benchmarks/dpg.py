@@ -37,7 +37,7 @@ from benchmarks.dpg_report import (
     control_figure,
     control_table,
 )
-from benchmarks.report import provenance, write
+from benchmarks.report import DATA, provenance, write
 
 TASKS = {
     "mountain-car": Task("actorzoo/ContinuousMountainCar-v0", 0.99, n_steps=50_000, n_checkpoints=10, n_episodes=1),
@@ -240,7 +240,7 @@ def main() -> None:
     parser.add_argument("--task", action="append", choices=sorted(TASKS), help="default: all three")
     parser.add_argument("--method", action="append", choices=METHODS, help="default: all")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
-    parser.add_argument("--output", type=Path, default=Path("dpg.csv"))
+    parser.add_argument("--output", type=Path, default=DATA / "dpg.csv")
     parser.add_argument("--sweep", action="store_true", help="search the step sizes instead")
     parser.add_argument(
         "--finished", action="store_true", help="report on the control runs that the file has, run none"

@@ -1,8 +1,8 @@
 """Off-PAC against Q(lambda), Greedy-GQ and Softmax-GQ on the three environments of its paper, and its speed.
 
-    python -m benchmarks.off_pac --seeds 30 --output off_pac.csv        the comparison
-    python -m benchmarks.off_pac --speed                                updates a second at several table sizes
-    python -m benchmarks.off_pac --deep-speed                           steps a second beside SB3's DQN
+    python -m benchmarks.off_pac --seeds 30             the comparison
+    python -m benchmarks.off_pac --speed                updates a second at several table sizes
+    python -m benchmarks.off_pac --deep-speed           steps a second beside SB3's DQN
 
 Every run learns from a fixed number of uniform behavior episodes; then its target policy is evaluated without learning.
 The table shows the mean over seeds of the evaluation return with a 95 % bootstrap interval. Runs that are in the output
@@ -35,6 +35,7 @@ from agents.common.softmax_policy import softmax
 from agents.off_pac import OffPAC
 from agents.off_pac.linear_policy import LinearPolicy
 from benchmarks.off_pac_baselines import Settings, train
+from benchmarks.report import DATA
 
 EVALUATION_EPISODES = 10
 BASELINE_RUNS = 15
@@ -257,7 +258,7 @@ def main() -> None:
     parser.add_argument("--task", action="append", choices=sorted(TASKS), help="default: all three")
     parser.add_argument("--method", action="append", choices=METHODS, help="default: all four")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
-    parser.add_argument("--output", type=Path, default=Path("off_pac.csv"))
+    parser.add_argument("--output", type=Path, default=DATA / "off_pac.csv")
     parser.add_argument("--speed", action="store_true", help="measure speed instead")
     parser.add_argument("--deep-speed", action="store_true", help="measure the deep agent's speed beside DQN's instead")
     given = parser.parse_args()

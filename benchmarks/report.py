@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
+DATA = RESULTS / "data"
+"""Single runs of long benchmarks, from which their tables are made; a command goes on where its file ends."""
 
 
 def provenance(command: str, packages: Iterable[str] = ()) -> str:
