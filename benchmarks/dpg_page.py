@@ -73,7 +73,7 @@ What the table shows and what it does not:
   shorter, so that its median is the better one: the two are level only in the sense that the intervals overlap.
 * **Puddle world**: COPDAC-Q is level with Off-PAC and SAC, some of whose runs diverge late, but
   **behind the stochastic actor-critic without traces** in most pairs of runs, which the paper does not report. COPDAC-Q
-  keeps exploring half the legal range, where SAC learns to explore less.
+  keeps exploring half the legal range, where SAC learns to explore less, which may be why; it has not been tried.
 * The means of COPDAC-Q hold single bad evaluations among the last {final_points} of a run; its medians do not.
 * The runs are short ({n_steps} steps), and three seeds a finalist choose settings that are not safe on every seed.
 
