@@ -1,8 +1,8 @@
 """Speed of the asynchronous methods beside their peers, in one run: `python -m benchmarks.asynchronous`.
 
 Every system runs in a process of its own; systems are interleaved, so that a machine whose speed drifts treats them
-alike, and each figure is the median of the repetitions with their range. Repetitions that are in the output file
-already are not repeated, so the benchmark can be made in pieces (--time-limit).
+alike, and each figure is the median of the repetitions with their range. With --output the benchmark can be made in
+pieces (--time-limit): repetitions of the same length that are in the file already are not repeated.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from benchmarks import report
 from benchmarks.environments import PONG
 from benchmarks.systems import SYSTEMS
 
-Key = tuple[str, str, int]  # environment, system, repetition
+Key = tuple[str, str, int, float]  # environment, system, repetition, its seconds
 Result = dict[str, float]
 ENVIRONMENTS = ("CartPole-v1", "Acrobot-v1", "LunarLander-v3", "Hopper-v5", PONG)
 CONTINUOUS = ("Hopper-v5", "HalfCheetah-v5")
@@ -45,22 +45,23 @@ def read(output: Path) -> dict[Key, Result]:
     if not output.exists():
         return {}
     rows = [json.loads(line) for line in output.read_text().splitlines()]
-    return {(row["env"], row["system"], row["repetition"]): row["result"] for row in rows}
+    return {(row["env"], row["system"], row["repetition"], row["seconds"]): row["result"] for row in rows}
 
 
-def complete(wanted: list[Key], seconds: float, time_limit: float, output: Path) -> dict[Key, Result]:
+def complete(wanted: list[Key], time_limit: float, output: Path | None) -> dict[Key, Result]:
     """Make what is missing from the output file until the time limit; return what is there of what is wanted."""
     began = time.monotonic()
-    done = read(output)
+    done = {} if output is None else read(output)
     missing = [key for key in wanted if key not in done]
-    with output.open("a") as file:
-        for key in tqdm(missing, unit="run"):
-            if time.monotonic() - began > time_limit:
-                break
-            env_id, name, repetition = key
-            done[key] = measure(name, env_id, seconds)
-            row = {"env": env_id, "system": name, "repetition": repetition, "result": done[key]}
-            print(json.dumps(row), file=file, flush=True)
+    for key in tqdm(missing, unit="run"):
+        if time.monotonic() - began > time_limit:
+            break
+        env_id, name, repetition, seconds = key
+        done[key] = measure(name, env_id, seconds)
+        if output is not None:
+            row = {"env": env_id, "system": name, "repetition": repetition, "seconds": seconds, "result": done[key]}
+            with output.open("a") as file:
+                print(json.dumps(row), file=file)
     return {key: done[key] for key in wanted if key in done}
 
 
@@ -108,18 +109,18 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="repetitions of each (default 3)")
     parser.add_argument("--seconds", type=float, default=4.0, help="of training a repetition (default 4)")
     parser.add_argument("--time-limit", type=float, default=float("inf"), help="begin nothing after so many seconds")
-    parser.add_argument("--output", type=Path, default=Path("asynchronous.jsonl"), help="where repetitions are kept")
+    parser.add_argument("--output", type=Path, help="file that keeps repetitions; without it all are made anew")
     arguments = parser.parse_args()
     wanted = [
-        (env_id, name, repetition)
+        (env_id, name, repetition, arguments.seconds)
         for env_id in arguments.envs
         for repetition in range(arguments.repeats)
         for name in arguments.systems
         if serves(name, env_id)
     ]
-    done = complete(wanted, arguments.seconds, arguments.time_limit, arguments.output)
+    done = complete(wanted, arguments.time_limit, arguments.output)
     results: dict[str, dict[str, list[Result]]] = defaultdict(lambda: defaultdict(list))
-    for (env_id, name, _), result in done.items():
+    for (env_id, name, *_), result in done.items():
         results[env_id][name].append(result)
     parts = [
         "# Decisions per second\n",

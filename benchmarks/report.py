@@ -9,7 +9,8 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 DATA = RESULTS / "data"
-"""Single runs of long benchmarks, from which their tables are made; a command goes on where its file ends."""
+"""Scores of single runs of long benchmarks, from which their tables are made; a command goes on where its file ends.
+Not for seconds: those of another machine would mix with one's own."""
 
 
 def provenance(command: str, packages: Iterable[str] = ()) -> str:

@@ -1,6 +1,6 @@
 """Seconds to a reference score with one and with two workers, after Mnih et al. (2016), Table 2.
 
-    python -m benchmarks.time_to_score
+    python -m benchmarks.time_to_score --output time_to_score.csv
 
 Both numbers of workers use the same settings, those of zoo_configs. Every run is a process of its own: one-worker runs
 have one core each (two of them run side by side), two-worker runs have both. Training is halted while the policy is
@@ -184,7 +184,7 @@ def main() -> None:
     parser.add_argument("--algos", nargs="+", choices=ALGOS, default=list(ALGOS))
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no run after so many seconds")
-    parser.add_argument("--output", type=Path, default=report.DATA / "time_to_score.csv")
+    parser.add_argument("--output", type=Path, default=Path("time_to_score.csv"))
     parser.add_argument(
         "--run", nargs=4, metavar=("ENV", "ALGO", "WORKERS", "SEED"), help="make one run, print seconds"
     )

@@ -35,8 +35,6 @@ class PerceptronGradients(Gradients):
 
     Args:
         policy: whose parameters; they get gradients that are views of one vector.
-        actor: layers of mu.
-        critic: layers of v, or of Q.
         n: transitions an update.
     """
 
