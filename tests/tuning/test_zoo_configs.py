@@ -48,6 +48,7 @@ def test_values_are_numbers_not_expressions(algo):
 
     content = yaml.safe_load(zoo_file(algo).read_text())
     words = {"schedule", "type", "policy", "ent_coef", "activation_fn", "train_freq", "shared_optimizer"}
+    words |= {"import_modules"}  # names of modules
     words |= {"choices", "becomes", "default"}  # of a search space, whose own schema checks them
     assert {key for key, _ in texts(content)} <= words
 
