@@ -68,8 +68,7 @@ class LinearLearner(ABC):
         self.n_outputs = table.shape[1] - 2
         self.n_envs = n_envs
         self.settings = settings
-        self._largest_reward = 0.0
-        self._limit = self._largest_error(1.0)
+        self.expect(0.0)
         self.carried = [0.0] * n_envs
         """gamma rho_{t-1} F_{t-1} of each environment, for the emphasis."""
 
@@ -141,9 +140,8 @@ class LinearLearner(ABC):
         settings = self.settings
         next_value = self.value(next_x) if discount else 0.0  # type: ignore[arg-type]
         delta = td_error(reward, discount, next_value, outputs[-2])
-        if abs(reward) > self._largest_reward:
-            self._largest_reward = abs(reward)
-            self._limit = self._largest_error(max(self._largest_reward, 1.0))
+        if self.largest_reward < abs(reward) < LIMIT:
+            self.expect(abs(reward))
         if settings.emphasis:
             followon = followon_trace(self.carried[env])
             self.carried[env] = settings.gamma * rho * followon
@@ -154,6 +152,11 @@ class LinearLearner(ABC):
         if not (-self._limit < delta < self._limit and -LIMIT < correlation < LIMIT):
             raise self._divergence(reward, outputs, delta)
         return handle, x, next_x, delta, outputs[-1], correlation, discount
+
+    def expect(self, largest_reward: float) -> None:
+        """Make room for the values of rewards up to this; an earlier learner of the same weights may have seen them."""
+        self.largest_reward = largest_reward
+        self._limit = self._largest_error(max(largest_reward, 1.0))
 
     @abstractmethod
     def _trace_rows(self, env: int) -> FloatArray:

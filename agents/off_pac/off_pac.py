@@ -172,6 +172,7 @@ class OffPAC(OnlineAlgorithm):
         self.generator = np.random.default_rng(seed)
         self._n_calls = 0
         self.clear_traces()
+        self.largest_reward = 0.0  # in magnitude, of all that linear learners have seen; it bounds what values can be
         self._learner: LinearLearner | None = None
         check_arguments(self)
         if _init_setup_model:
@@ -365,6 +366,7 @@ class OffPAC(OnlineAlgorithm):
             learner.import_traces(traces)
         if len(self.followon_traces) == n_envs:
             learner.carried = self.followon_traces.tolist()
+        learner.expect(self.largest_reward)
         return learner
 
     def _export_traces(self) -> None:
@@ -375,6 +377,7 @@ class OffPAC(OnlineAlgorithm):
         if self.trace_decay > 0.0:
             self.eligibility_traces = th.from_numpy(np.ascontiguousarray(self._learner.export_traces()))
         self.followon_traces = th.tensor(self._learner.carried, dtype=th.float64)
+        self.largest_reward = self._learner.largest_reward
 
     def learning_rates(self) -> tuple[float, float, float]:
         """alpha_u, alpha_v and alpha_w of the moment, undivided."""

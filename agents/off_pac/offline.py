@@ -70,6 +70,7 @@ def learn_from_dataset(
             learn_in_order(model, learner, dataset, n_epochs, callback, log_interval)
         finally:
             learner.flush()
+            model.largest_reward = learner.largest_reward
     else:
         learn_from_draws(model, dataset, n_epochs, callback, log_interval)
     callback.on_training_end()

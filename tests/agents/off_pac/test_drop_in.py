@@ -544,6 +544,43 @@ def test_values_far_beyond_what_the_rewards_allow_are_divergence(observe):
         learn(1e7)
 
 
+class RareReward(gym.Env):
+    """Five states in a row, left and right; leaving at the right end pays a million, all else nothing."""
+
+    observation_space = gym.spaces.Discrete(5)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state = 2
+        return self.state, {}
+
+    def step(self, action):
+        self.state += 1 if action else -1
+        left = self.state in (-1, 5)
+        reward = 1e6 if self.state == 5 else 0.0
+        return min(max(self.state, 0), 4), reward, left, False, {}
+
+
+@pytest.mark.parametrize("go_on", ["learn", "load", "learn_from"])
+def test_values_of_rewards_seen_in_an_earlier_call_are_no_divergence(go_on, tmp_path):
+    model = OffPAC("LinearPolicy", RareReward(), gamma=0.9, seed=0, learning_rate=0.0, critic_learning_rate=0.2)
+    model.learn(5_000)
+    # errors of 800 000 without a reward, where a learner that has seen none has room for 200 000
+    assert model.policy.table()[4, -2] > 5e5
+    if go_on == "load":
+        model.save(tmp_path / "model")
+        model = OffPAC.load(tmp_path / "model", env=RareReward())
+    if go_on == "learn_from":
+        fields = {"observations": 3, "actions": 1, "rewards": 0.0, "next_observations": 4}
+        fields |= {"terminations": False, "truncations": True, "behavior_probabilities": 0.5}
+        model.policy.table()[3, -2] = 0.0
+        model.learn_from({name: [value] * 5 for name, value in fields.items()})
+    else:
+        model.learn(2_000, reset_num_timesteps=False)
+    assert np.abs(model.policy.table()[:, -2]).max() < 2e6
+
+
 def test_a_reward_that_is_not_a_number_is_the_environments_fault():
     env = SmallProcess()
     env.rewards[:] = np.nan
