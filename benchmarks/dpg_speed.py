@@ -18,6 +18,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 import agents.environments  # noqa: F401  (registers the environments)
 from agents.dpg import DPG
+from benchmarks.report import provenance
 
 FOLDER = Path("docs/results")
 LINEAR = ("actorzoo/ContinuousMountainCar-v0", "actorzoo/ContinuousPendulum-v0", "Pendulum-v1")
@@ -130,6 +131,13 @@ def main() -> None:
             found = steps_per_second(model, options.deep_steps, options.repeats)
             ratio = statistics.median(found) / statistics.median(base)
             page.add(f"| DPG, {variant} | {network} | {_cells(found)} | {ratio:.1f} |")
+    page.add(
+        "",
+        "Random actions are measured right after each agent. Where they differ between two rows of one environment, "
+        "the machine's own pace did, and rates of different rows compare no better than that.",
+        "",
+        provenance("python -m benchmarks.dpg_speed"),
+    )
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text("\n".join(page.lines) + "\n")
 

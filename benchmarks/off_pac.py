@@ -5,8 +5,8 @@
     python -m benchmarks.off_pac --deep-speed           steps a second beside SB3's DQN
 
 Every run learns from a fixed number of uniform behavior episodes; then its target policy is evaluated without learning.
-The table shows the mean over seeds of the evaluation return with a 95 % bootstrap interval. Runs that are in the output
-file already are not repeated.
+The table shows evaluation returns over seeds with 95 % bootstrap intervals; "P" is the probability that a run of
+Off-PAC ends higher than one of the method. Runs that are in the output file already are not repeated.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from agents.off_pac import OffPAC
 from agents.off_pac.linear_policy import LinearPolicy
 from benchmarks.off_pac_baselines import Settings, train
 from benchmarks.report import DATA
+from tuning import statistics
 
 EVALUATION_EPISODES = 10
 BASELINE_RUNS = 15
@@ -154,11 +155,32 @@ def batches(missing: list[tuple[str, str, int]]) -> list[tuple[str, str, tuple[i
     return sorted(jobs, key=lambda job: job[2])
 
 
-def bootstrap_interval(scores: NDArray[np.float64]) -> tuple[float, float]:
-    """95 % percentile interval of the mean."""
-    means = np.random.default_rng(0).choice(scores, size=(10_000, scores.size)).mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
+def table(done: dict[tuple[str, str, int], float], seeds: int, tasks: list[str], methods: list[str]) -> str:
+    """Markdown: returns over seeds, and how likely a run of Off-PAC is better than one of each other method."""
+    lines = [
+        "| environment | method | seeds | mean return | median | worst seed | P |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for task in tasks:
+        ours = _scores(done, task, "off-pac", seeds)
+        for method in methods:
+            scores = _scores(done, task, method, seeds)
+            low, high, n = statistics.interval(scores, statistics.mean)
+            better = ""
+            if method != "off-pac" and ours.size:
+                lowest, highest, _ = statistics.improvement_interval([(ours, scores)])
+                better = f"{statistics.probability_of_improvement(ours, scores):.2f} [{lowest:.2f}, {highest:.2f}]"
+            lines.append(
+                f"| {task} | {method} | {n} | {scores.mean():,.1f} [{low:,.1f}, {high:,.1f}] "
+                f"| {np.median(scores):,.1f} | {scores.min():,.1f} | {better} |"
+            )
+    return "\n".join(lines)
+
+
+def _scores(done: dict[tuple[str, str, int], float], task: str, method: str, seeds: int) -> NDArray[np.float64]:
+    return np.array(
+        [score for (t, m, seed), score in sorted(done.items()) if (t, m) == (task, method) and seed < seeds]
+    )
 
 
 def compare(seeds: int, tasks: list[str], methods: list[str], jobs: int, output: Path) -> None:
@@ -172,15 +194,7 @@ def compare(seeds: int, tasks: list[str], methods: list[str], jobs: int, output:
             rows = [(task, method, *row) for row in zip(of_batch, future.result(), strict=True)]
             csv.writer(file).writerows(rows)
             file.flush()
-    done = read(output)
-    print("| environment | method | seeds | mean | 95 % interval | median |")
-    print("|---|---|---|---|---|---|")
-    for task in tasks:
-        for method in methods:
-            scores = np.array([score for (t, m, s), score in done.items() if (t, m) == (task, method) and s < seeds])
-            low, high = bootstrap_interval(scores)
-            numbers = f"{scores.mean():.1f} | {low:.1f} to {high:.1f} | {np.median(scores):.1f}"
-            print(f"| {task} | {method} | {scores.size} | {numbers} |")
+    print(table(read(output), seeds, tasks, methods))
 
 
 def read(output: Path) -> dict[tuple[str, str, int], float]:

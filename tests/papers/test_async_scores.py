@@ -80,3 +80,13 @@ def test_runs_of_settings_that_have_changed_since_do_not_count(tmp_path):
 @pytest.mark.parametrize("name", TARGETS)
 def test_each_target_has_settings_in_the_zoo(name):
     assert TARGETS[name].env_id in zoo_environments(TARGETS[name].algo)
+    config = planned(TARGETS[name], 3)
+    assert (config.seed, config.eval_freq) == (3, config.n_timesteps)
+
+
+def test_the_comparison_without_memory_has_the_lstms_settings_except_for_the_policy():
+    with_memory, without = (planned(TARGETS[name], 0).to_data() for name in ("lstm-masked", "mlp-masked"))
+    assert (with_memory.pop("policy"), without.pop("policy")) == ("MlpLstmPolicy", "MlpPolicy")
+    assert with_memory["hyperparams"].pop("policy_kwargs") == {"lstm_hidden_size": 64}
+    assert without["hyperparams"].pop("policy_kwargs") is None
+    assert with_memory == without

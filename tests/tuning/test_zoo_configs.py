@@ -16,7 +16,8 @@ from tuning.training import build_model
 DISCRETE = ["CartPole-v1", "Acrobot-v1"]
 CONTINUOUS = ["Pendulum-v1", "MountainCarContinuous-v0"]
 EXPECTED = {
-    **dict.fromkeys(("ppo", "a2c", "trpo", "a3c"), DISCRETE + CONTINUOUS),
+    **dict.fromkeys(("ppo", "a2c", "trpo"), DISCRETE + CONTINUOUS),
+    "a3c": DISCRETE + CONTINUOUS + ["LunarLander-v3", "actorzoo/MaskedCartPole-v0"],
     **dict.fromkeys(("sac", "td3", "ddpg"), CONTINUOUS),
     "dqn": DISCRETE,
     **{algo: ["CartPole-v1"] for algo in ("asyncqlearning", "asyncsarsa", "asyncnstepq", "offpac")},
