@@ -450,9 +450,9 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         updates_before = self._n_updates
         budget: StepBudget | None = None
         try:
-            with Supervisor(payload, shared, self._seeds.spawn(self.n_workers), self.worker_timeout) as workers:
+            seeds = self._seeds.spawn(self.n_workers)
+            with Supervisor(payload, shared, seeds, steps, self.worker_timeout) as workers:
                 budget = workers.budget
-                budget.open(steps)
                 self._beside = _Beside(workers, shared.arrays, before)
                 self._deliver_all(workers, delivery, shared.arrays)
         finally:

@@ -55,6 +55,7 @@ class Supervisor:
         payload: cloudpickle of (task, policy, environment factory), the same for all.
         shared: memory of parameters, statistics and counters.
         seeds: one a worker.
+        steps: environment steps that the workers may take in total.
         worker_timeout: seconds without a sign of life before a worker counts as stuck; None waits for ever.
     """
 
@@ -63,6 +64,7 @@ class Supervisor:
         payload: bytes,
         shared: SharedArrays,
         seeds: Sequence[np.random.SeedSequence],
+        steps: int,
         worker_timeout: float | None,
     ) -> None:
         self._payload = payload
@@ -71,6 +73,8 @@ class Supervisor:
         self._timeout = worker_timeout
         self._lock = FileLock()
         self.budget = StepBudget(shared.arrays["counters"], self._lock)
+        # before any worker starts: one that found no step to take would go home
+        self.budget.open(steps)
         self._processes: list[WorkerProcess] = []
         self._pipes: list[connection.Connection] = []
         self._open: set[int] = set()

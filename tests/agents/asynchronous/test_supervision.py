@@ -293,6 +293,25 @@ def test_an_environment_that_never_comes_into_being_is_an_error_where_a_timeout_
         model.learn(ENDLESS)
 
 
+def test_a_worker_that_is_ready_before_the_others_are_started_does_not_go_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = processes.WorkerProcess.start
+
+    def start_slowly(process: processes.WorkerProcess) -> None:
+        start(process)
+        time.sleep(1.0)  # a busy machine: the first worker looks for steps before the second one is there
+
+    monkeypatch.setattr(processes.WorkerProcess, "start", start_slowly)
+    seen: set[int] = set()
+
+    def until_both_have_worked(found: dict[str, Any], _: Any) -> bool:
+        seen.add(found["worker"])
+        return seen != {0, 1}
+
+    model = agents.A3C("MlpPolicy", Counter(), n_workers=2, seed=0)
+    model.learn(20_000, callback=until_both_have_worked)
+    assert seen == {0, 1}
+
+
 def test_a_start_may_take_longer_than_the_timeout(tmp_path: Path) -> None:
     def make() -> gym.Env:
         time.sleep(0.6)
