@@ -57,6 +57,7 @@ LUNAR_LANDER_SEARCH = (
     "The best of 17 settings, with a seed or two each: 6 on seed 0, which is in the row, the others on 100 and 101; "
     "13 of them for half the steps."
 )
+ONE_TRIED = "The first setting tried, on seeds 100 and 101 (one-step Q: 100 alone, for half the steps)."
 LSTM_SEARCH = "Chosen from two settings, both on seed 100, which is not in the row."
 WITHOUT_MEMORY = {"policy": "MlpPolicy", "policy_kwargs": None}
 TARGETS = {
@@ -67,6 +68,9 @@ TARGETS = {
     "q-cartpole": Target("asyncqlearning", "CartPole-v1", 475.0, 8),
     "sarsa-cartpole": Target("asyncsarsa", "CartPole-v1", 475.0, 8, note=SECOND_SEARCH),
     "nstepq-cartpole": Target("asyncnstepq", "CartPole-v1", 475.0, 8, note=SECOND_SEARCH),
+    "q-lunarlander": Target("asyncqlearning", "LunarLander-v3", 200.0, None, note=ONE_TRIED),
+    "sarsa-lunarlander": Target("asyncsarsa", "LunarLander-v3", 200.0, None, note=ONE_TRIED),
+    "nstepq-lunarlander": Target("asyncnstepq", "LunarLander-v3", 200.0, None, note=ONE_TRIED),
     "lstm-masked": Target("a3c", MASKED, 400.0, None, label=" (LSTM)", note=LSTM_SEARCH),
     "mlp-masked": Target(
         "a3c",

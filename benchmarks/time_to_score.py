@@ -44,7 +44,7 @@ class Reference:
     eval_freq: int
 
 
-REFERENCES = {"CartPole-v1": Reference(475.0, 5_000)}
+REFERENCES = {"CartPole-v1": Reference(475.0, 2_500), "LunarLander-v3": Reference(200.0, 25_000)}
 Key = tuple[str, str, int, int]  # environment, algorithm, workers, seed
 
 

@@ -20,7 +20,8 @@ EXPECTED = {
     "a3c": DISCRETE + CONTINUOUS + ["LunarLander-v3", "actorzoo/MaskedCartPole-v0"],
     **dict.fromkeys(("sac", "td3", "ddpg"), CONTINUOUS),
     "dqn": DISCRETE,
-    **{algo: ["CartPole-v1"] for algo in ("asyncqlearning", "asyncsarsa", "asyncnstepq", "offpac")},
+    **{algo: ["CartPole-v1", "LunarLander-v3"] for algo in ("asyncqlearning", "asyncsarsa", "asyncnstepq")},
+    "offpac": ["CartPole-v1"],
 }
 ENTRIES = [(path.stem, env) for path in sorted(zoo_folder().glob("*.yml")) for env in zoo_environments(path.stem)]
 
