@@ -25,7 +25,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.asynchronous.copies import EnvironmentLike, resolve
 from agents.common.importance import RatioStatistics
-from agents.off_pac.arguments import check_arguments
+from agents.off_pac.arguments import check_action_space, check_arguments
 from agents.off_pac.behavior import Behavior, BehaviorPolicy, make_behavior
 from agents.off_pac.deep_policy import CnnPolicy, DeepPolicy, MlpPolicy, MultiInputPolicy
 from agents.off_pac.dense_learner import DenseLearner
@@ -37,6 +37,7 @@ from agents.off_pac.replay_buffers import make_replay_buffer
 from agents.off_pac.replayed import act, copy_target, update
 from agents.off_pac.sparse_learner import SparseLearner
 from agents.online.algorithm import OnlineAlgorithm
+from agents.online.unusable import unusable_observations, unusable_step
 
 
 class OffPAC(OnlineAlgorithm):
@@ -186,12 +187,7 @@ class OffPAC(OnlineAlgorithm):
     # setting up
 
     def _setup_model(self) -> None:
-        if isinstance(self.action_space, spaces.Discrete) and self.action_space.start != 0:
-            raise ValueError(
-                f"The action space {self.action_space} starts at {self.action_space.start}, but actions must count "
-                f"from 0; wrap "
-                "the environment so that they do."
-            )
+        check_action_space(self.action_space)
         secondary = self.secondary_learning_rate
         if secondary is None:
             secondary = self.critic_learning_rate if self.critic == "tdrc" else 1e-4
@@ -277,6 +273,7 @@ class OffPAC(OnlineAlgorithm):
 
         Raises:
             ValueError: the behavior policy is not usable, or was not saved with a model that was loaded.
+                An environment of a deep agent gave NaN or infinity.
             TrainingDivergedError: a linear agent's weights have grown beyond all use.
         """
         self._check_behavior_is_here()
@@ -389,6 +386,29 @@ class OffPAC(OnlineAlgorithm):
         )
 
     # learning with a deep policy
+
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        found = super()._setup_learn(*args, **kwargs)
+        if not self.is_linear:
+            unusable = unusable_observations(self.raw_observations(), self.num_timesteps)
+            if unusable is not None:
+                raise unusable
+        return found
+
+    def _store_transition(
+        self,
+        replay_buffer: ReplayBuffer,
+        buffer_action: NDArray,
+        new_obs: NDArray | dict[str, NDArray],
+        reward: NDArray,
+        dones: NDArray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        # At once: from the buffer it would be drawn at any time, and look as if the networks had diverged.
+        unusable = unusable_step(self, new_obs, reward, dones, infos)
+        if unusable is not None:
+            raise unusable
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
 
     def _sample_action(
         self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
