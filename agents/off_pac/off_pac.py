@@ -8,6 +8,7 @@ learn from replay with truncated ratios (``replayed``).
 from __future__ import annotations
 
 import pathlib
+import warnings
 from collections.abc import Sequence
 from io import BufferedIOBase
 from typing import Any, ClassVar, Self
@@ -38,6 +39,9 @@ from agents.off_pac.replayed import act, copy_target, update
 from agents.off_pac.sparse_learner import SparseLearner
 from agents.online.algorithm import OnlineAlgorithm
 from agents.online.unusable import unusable_observations, unusable_step
+
+IDLE_RATIOS = 1000
+"""So many ratios of 0 in a row are no chance, even with a hundred actions of which one is right."""
 
 
 class OffPAC(OnlineAlgorithm):
@@ -279,11 +283,11 @@ class OffPAC(OnlineAlgorithm):
         self._check_behavior_is_here()
         # Here and not only at construction: the attribute is free to be changed between two calls.
         self.behavior = make_behavior(self.behavior_policy, self.action_space)
-        self.ratio_statistics.clear()
+        self.ratio_statistics.restart()
         if not self.is_linear:
-            return super().learn(
-                total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
-            )
+            super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
+            self.warn_if_idle()
+            return self
         unwatched = callback is None and not progress_bar
         total_timesteps, callback = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
@@ -300,6 +304,7 @@ class OffPAC(OnlineAlgorithm):
         finally:
             self._export_traces()
             self._learner = None
+        self.warn_if_idle()
         callback.on_training_end()
         return self
 
@@ -455,8 +460,19 @@ class OffPAC(OnlineAlgorithm):
 
     # logging
 
+    def warn_if_idle(self) -> None:
+        """Say that learning has come to a halt, once it has."""
+        if self.ratio_statistics.became_idle(IDLE_RATIOS):
+            warnings.warn(
+                f"The last {IDLE_RATIOS} importance ratios were all next to 0, so nothing is learned any more: the "
+                "target policy has left what the behavior policy does. Begin anew with a smaller step size "
+                f"(learning_rate={self.learning_rates()[0]:g}), or with a behavior_policy closer to the target policy.",
+                stacklevel=2,
+            )
+
     def dump_logs(self) -> None:
         """Log what is known of the episodes, the ratios, the traces and the step sizes."""
+        self.warn_if_idle()
         statistics, record = self.ratio_statistics, self.logger.record
         if statistics.count:
             record("train/rho_mean", statistics.mean)

@@ -101,6 +101,38 @@ def test_what_diverges_with_the_regularized_critic_is_not_advised_to_use_it():
         plain.learn(50_000)
 
 
+@pytest.mark.parametrize("log_interval", [1, 100])
+def test_a_policy_that_left_what_the_behavior_does_is_warned_of_once(log_interval):
+    # The mean lies far outside of the box after the first step, every density there is 0, and nothing moves any more.
+    model = OffPAC("LinearPolicy", Reach(), learning_rate=1e6, seed=0)
+    with pytest.warns(UserWarning, match="importance ratios") as found:
+        model.learn(5000, log_interval=log_interval)
+    ours = [str(warning.message) for warning in found if "importance ratios" in str(warning.message)]
+    assert len(ours) == 1
+    assert "nothing is learned" in ours[0]
+    assert "learning_rate=1e+06" in ours[0]
+    assert "behavior_policy" in ours[0]
+
+
+def test_data_of_a_behavior_that_the_policy_has_left_are_warned_of():
+    n = 1500
+    data = {"observations": np.ones((n, 1)), "actions": np.full((n, 1), 4.0), "rewards": np.ones(n)}
+    data |= {"next_observations": np.ones((n, 1)), "terminations": np.ones(n, bool), "truncations": np.zeros(n, bool)}
+    data["behavior_probabilities"] = np.full(n, 1 / 8)
+    model = OffPAC("LinearPolicy", Reach(), seed=0)
+    model.policy.table()[0, 0] = 1e6
+    with pytest.warns(UserWarning, match="nothing is learned"):
+        model.learn_from(data)
+
+
+@pytest.mark.parametrize("env", [Reach, SmallProcess])
+def test_nobody_else_is_warned_of_small_ratios(env, recwarn):
+    OffPAC("LinearPolicy", env(), learning_rate=0.001, seed=0).learn(3000, log_interval=10)
+    # A softmax that is saturated has ratios of 0 as well, but not only such.
+    OffPAC("LinearPolicy", SmallProcess(), learning_rate=1e6, seed=0).learn(3000, log_interval=10)
+    assert not [warning for warning in recwarn if "nothing is learned" in str(warning.message)]
+
+
 @pytest.mark.parametrize("policy", ["LinearPolicy", "MlpPolicy"])
 def test_box_actions_with_an_entry_that_cannot_move_are_refused_with_the_entry(policy):
     env = Reach(3)
