@@ -13,6 +13,7 @@ from agents.errors import MissingExtraError
 from agents.off_pac import OffPAC
 from agents.off_pac.cloning import clone_behavior
 from agents.off_pac.dataset import FIELDS, as_dataset
+from agents.off_pac.offline import filled_buffer
 from tests.agents.off_pac.tape import Transition, transcribed
 from tests.agents.off_pac.toys import N_ACTIONS, N_STATES, Reach, SmallProcess
 
@@ -158,6 +159,16 @@ def test_deep_agents_draw_from_the_data_set(full, trace_decay, critic):
     assert np.isfinite(after).all()
     assert not np.array_equal(before, after)
     assert model.replay_buffer.size() == 0
+
+
+def test_in_replay_a_row_that_was_truncated_goes_on_and_one_that_terminated_does_not():
+    data = recorded("vector", steps=4)
+    data["terminations"], data["truncations"] = np.array([0, 1, 0, 1], bool), np.array([0, 0, 1, 1], bool)
+    model = small_model("vector", "MlpPolicy")
+    buffer = filled_buffer(model, as_dataset(data, model.observation_space, model.action_space))
+    assert buffer.dones[:, 0].tolist() == [0.0, 1.0, 1.0, 1.0]
+    # a time limit that comes with an end of its own is no time limit
+    assert buffer.timeouts[:, 0].tolist() == [0.0, 0.0, 1.0, 0.0]
 
 
 def test_a_deep_agent_finds_the_best_action_in_data_of_a_bad_behavior():
