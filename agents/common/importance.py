@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,13 +17,24 @@ class RatioStatistics:
     target policy itself would carry as much: n when b = pi, 1 when one ratio outweighs all the others.
     """
 
-    __slots__ = ("count", "largest", "sum", "sum_of_squares")
+    NEGLIGIBLE: ClassVar[float] = 1e-6
+    """A step with a ratio below this changes nothing; the mean of all ratios is 1."""
+
+    __slots__ = ("_idle_before", "count", "largest", "sum", "sum_of_squares")
 
     def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything, also what was before the last ``clear``."""
+        self.count = 0
+        self.largest = 0.0
+        self._idle_before = 0
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget everything but for how long ratios have been negligible."""
+        self._idle_before = self._idle
         self.count = 0
         self.sum = 0.0
         self.sum_of_squares = 0.0
@@ -44,6 +56,15 @@ class RatioStatistics:
             self.sum += float(values.sum())
             self.sum_of_squares += float(values @ values)
             self.largest = max(self.largest, float(values.max()))
+
+    @property
+    def _idle(self) -> int:
+        """Ratios in a row that were negligible, counted in whole windows."""
+        return self._idle_before + self.count if self.largest < self.NEGLIGIBLE else 0
+
+    def became_idle(self, threshold: int) -> bool:
+        """Whether, in this window, so many ratios in a row have come to be negligible."""
+        return self._idle_before < threshold <= self._idle
 
     @property
     def mean(self) -> float:
@@ -103,9 +124,10 @@ def checked_probabilities(given: ArrayLike, n_observations: int, n_actions: int,
         ) from error
     if probabilities.shape != (n_observations, n_actions):
         raise ValueError(
-            f"{source} returned probabilities of shape {probabilities.shape}, but {n_observations} observation(s) and "
-            f"{n_actions} actions need ({n_observations}, {n_actions}); return one row for each observation, index "
-            f"0 first."
+            f"{source} returned probabilities of shape {probabilities.shape}"
+            f"{_misfit(probabilities.shape, n_observations, n_actions)}, but {n_observations} observation(s) and "
+            f"{n_actions} actions need ({n_observations}, {n_actions}); return one row for each observation, index 0 "
+            "first, with one probability for each action."
         )
     for index, row in enumerate(probabilities.tolist()):
         total = sum(row)
@@ -123,6 +145,17 @@ def checked_probabilities(given: ArrayLike, n_observations: int, n_actions: int,
             "not negative and add up to 1; correct the policy or normalize its output."
         )
     return probabilities
+
+
+def _misfit(shape: tuple[int, ...], n_observations: int, n_actions: int) -> str:
+    """Where a matrix of probabilities does not fit; nothing where it is no matrix."""
+    if len(shape) != 2:
+        return ""
+    if shape[1] != n_actions:
+        return f": the observation at index 0 has {shape[1]} probabilities for {n_actions} actions"
+    if shape[0] < n_observations:
+        return f": the observation at index {shape[0]} has none"
+    return f": {shape[0] - n_observations} row(s) too many"
 
 
 def check_support(behavior: ArrayLike, target: ArrayLike, source: str) -> None:

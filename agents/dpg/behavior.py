@@ -14,7 +14,12 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.noise import ActionNoise, NormalActionNoise
+from stable_baselines3.common.noise import (
+    ActionNoise,
+    NormalActionNoise,
+    OrnsteinUhlenbeckActionNoise,
+    VectorizedActionNoise,
+)
 from stable_baselines3.common.policies import BasePolicy
 
 from agents.online.acting import Acting
@@ -124,6 +129,8 @@ class _InEnvironmentUnits(Behavior):
     def __init__(self, action_space: spaces.Box) -> None:
         self._low = action_space.low.astype(np.float64).ravel()
         self._high = action_space.high.astype(np.float64).ravel()
+        self._movable = self._low < self._high
+        self._width = np.where(self._movable, self._high - self._low, 1.0)
 
     @abstractmethod
     def _draw(self, observations: Any) -> Any:
@@ -152,7 +159,9 @@ class _InEnvironmentUnits(Behavior):
                 "must be finite; correct the policy."
             )
         executed = np.minimum(np.maximum(actions, self._low), self._high)
-        return 2.0 * (executed - self._low) / (self._high - self._low) - 1.0
+        scaled = 2.0 * (executed - self._low) / self._width - 1.0
+        # An entry of a single value is executed whatever mu says: nothing deviates from mu there.
+        return np.where(self._movable, scaled, means)
 
 
 class GivenFunction(_InEnvironmentUnits):
@@ -180,6 +189,19 @@ class GivenModel(_InEnvironmentUnits):
         return self._acting.predict(observations)
 
 
+def _check_parameters(noise: ActionNoise | None) -> None:
+    """Refuse a noise of Stable-Baselines3 that can give nothing finite."""
+    of_one = noise.base_noise if isinstance(noise, VectorizedActionNoise) else noise
+    if not isinstance(of_one, NormalActionNoise | OrnsteinUhlenbeckActionNoise):
+        return
+    for name, values in (("mean", of_one._mu), ("sigma", of_one._sigma)):
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"action_noise={noise!r} has the {name} {np.asarray(values).tolist()}, but it must be finite; give one "
+                "finite number for each action entry."
+            )
+
+
 def make_behavior(given: BehaviorPolicy, noise: ActionNoise | None, action_space: spaces.Box, n_envs: int) -> Behavior:
     """The behavior that the arguments stand for.
 
@@ -190,7 +212,8 @@ def make_behavior(given: BehaviorPolicy, noise: ActionNoise | None, action_space
         n_envs: number of environments.
 
     Raises:
-        ValueError: a behavior policy and noise, or a model for other actions.
+        ValueError: a behavior policy and noise, a noise whose mean or sigma is not finite, or a model for other
+            actions.
         TypeError: something else was given.
     """
     if noise is not None and not isinstance(noise, ActionNoise):
@@ -198,6 +221,7 @@ def make_behavior(given: BehaviorPolicy, noise: ActionNoise | None, action_space
             f"action_noise={noise!r} is a {type(noise).__name__}, but it must be a noise of Stable-Baselines3, such as "
             "NormalActionNoise(mean, sigma) with one entry for each action entry."
         )
+    _check_parameters(noise)
     if given is None:
         shape = (n_envs, int(np.prod(action_space.shape)))
         return NoisyMean(NormalActionNoise(np.zeros(shape), np.full(shape, DEFAULT_NOISE)) if noise is None else noise)

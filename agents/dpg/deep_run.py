@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.dpg.deep_gradients import Found, Gradients, TorchGradients, Transitions
+from agents.dpg.deep_gradients import Gradients, TorchGradients, Transitions
 from agents.dpg.deep_policy import DeepPolicy
 from agents.dpg.online import BehaviorRun, FloatArray
 from agents.dpg.perceptrons import perceptron_gradients
+from agents.online.divergence import unusable_noise
 from agents.online.errors import TrainingDivergedError
 from agents.online.run import ended_for_good, final_observations
+from agents.online.unusable import unusable_observations, unusable_step
 
 if TYPE_CHECKING:
     from agents.dpg.dpg import DPG
@@ -66,35 +68,50 @@ class DeepRun(BehaviorRun):
         following = gradients.prepare(final)
         transitions = Transitions(self._scaled, rewards, discounts, next_actions)
         found = gradients.write(self._here, following, transitions, model.natural_gradient)
-        self._step(found, rewards, final)
+        # A sum, as NaN in one of the two must not be lost; and compared so that NaN fails as well.
+        norm = gradients.norm() + float(np.abs(found.deltas).max())
+        if not norm < _LIMIT:
+            raise self._divergence(norm, unusable_step(model, new_obs, rewards, dones, infos), next_actions)
+        self._step()
         self._losses.add(float(found.values.sum()), float(np.square(found.deltas).sum()), len(rewards))
         # What comes next was not among the transitions where an episode ended.
         self._here = gradients.prepare(new_obs) if dones.any() else following
 
-    def _step(self, found: Found, rewards: NDArray, following: Any) -> None:
+    def _step(self) -> None:
         """Apply the gradients, each part with its own step size."""
-        model = self.model
-        # A sum, as NaN in one of the two must not be lost; and compared so that NaN fails as well.
-        norm = self._gradients.norm() + float(np.abs(found.deltas).max())
-        if not norm < _LIMIT:
-            if not np.isfinite(rewards).all():
-                raise ValueError(f"The environment gave the rewards {rewards}, but they must be finite; mend it.")
-            # The parameters are finite: no gradient that is not was ever applied.
-            if not _finite(following):
-                raise self._not_a_number()
-            raise TrainingDivergedError(
-                f"The gradient at step {model.num_timesteps} has the norm {norm:.1e} and was not applied: "
-                f"{self._largest()} is too large; lower it, for example by a factor of 10, or normalize rewards and "
-                "observations."
-            )
-        for group, rate in zip(self.optimizer.param_groups, self.policy.present(model.learning_rates()), strict=True):
+        rates = self.policy.present(self.model.learning_rates())
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
         self.optimizer.step()
 
-    def _not_a_number(self) -> Exception:
-        return ValueError(
-            f"The observation holds NaN or infinity at step {self.model.num_timesteps}, but it must be finite; mend "
-            "the environment, or normalize observations."
+    def _divergence(self, norm: float, unusable: ValueError | None, next_actions: FloatArray | None) -> Exception:
+        """The error of a gradient that is not to be applied.
+
+        Args:
+            norm: its norm.
+            unusable: the error of the environment, if that is at fault.
+            next_actions: [n, m] a', for the on-policy variant.
+        """
+        if unusable is None and next_actions is not None:
+            unusable = unusable_noise(next_actions.ravel().tolist())
+        # The parameters are finite: no gradient that is not was ever applied.
+        return unusable or TrainingDivergedError(
+            f"The gradient at step {self.model.num_timesteps} has the norm {norm:.1e} and was not applied: "
+            f"{self._largest()} is too large; lower it, for example by a factor of 10, or normalize rewards and "
+            "observations."
+        )
+
+    def _not_a_number(self, scaled: FloatArray) -> Exception:
+        model = self.model
+        if not np.isnan(self._means_here()).any() and (unusable := unusable_noise(scaled.ravel().tolist())):
+            return unusable
+        # As the environment gave them; else what became of them on the way to the policy.
+        for observations in (model.raw_observations(), model._last_obs):
+            if (unusable := unusable_observations(observations, model.num_timesteps)) is not None:
+                return unusable
+        return TrainingDivergedError(
+            f"mu is not a number at step {model.num_timesteps}, though the observation is finite: {self._largest()} is "
+            "too large, or the observation is; lower it, or normalize observations."
         )
 
     def _largest(self) -> str:
@@ -103,8 +120,3 @@ class DeepRun(BehaviorRun):
         groups = self.optimizer.param_groups
         sizes = [max(float(part.detach().abs().max()) for part in group["params"]) for group in groups]
         return names[int(np.argmax(np.nan_to_num(sizes, nan=np.inf)))]
-
-
-def _finite(observations: Any) -> bool:
-    parts = observations.values() if isinstance(observations, dict) else (observations,)
-    return all(bool(np.isfinite(part).all()) for part in parts)

@@ -136,7 +136,7 @@ class LinearLearner(ABC):
             correction = self._general_correction(x, outputs, action, reward, discount, next_x, next_action, sizes)
         # Written so that NaN fails as well.
         if not (-LIMIT < correction.delta < LIMIT and -LIMIT < sum(outputs) < LIMIT):
-            raise self.divergence(reward, [*outputs, *self.predict(next_x)])
+            raise self.divergence(reward, [*outputs, *self.predict(next_x)], next_action or ())
         return correction
 
     def _compatible_correction(
@@ -199,12 +199,15 @@ class LinearLearner(ABC):
     def _polynomial_value(self, outputs: Sequence[float], features: Sequence[float]) -> float:
         return compatible_value(outputs[self._value], outputs[self._critic], features)
 
-    def divergence(self, reward: float, outputs: Sequence[float]) -> TrainingDivergedError | ValueError:
+    def divergence(
+        self, reward: float, outputs: Sequence[float], action: Sequence[float] = ()
+    ) -> TrainingDivergedError | ValueError:
         """The error that says what went wrong.
 
         Args:
             reward: r.
             outputs: what ``predict`` gave, of s and of s' where that has been seen.
+            action: what the behavior policy chose with such outputs.
         """
         self.flush()
         table, layout = self.table, self.layout
@@ -216,7 +219,7 @@ class LinearLearner(ABC):
         }
         name = max(largest, key=lambda argument: largest[argument])
         finite = largest[name] < math.sqrt(LIMIT)
-        if (unusable := unusable_input(reward, outputs if finite else ())) is not None:
+        if (unusable := unusable_input(reward, *((outputs, action) if finite else ()))) is not None:
             return unusable
         advice = "" if layout.gradient_td else ', or use variant="copdac-gq"'
         return TrainingDivergedError(

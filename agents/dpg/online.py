@@ -71,14 +71,14 @@ class BehaviorRun(OnlineRun):
     def _executable(self, scaled: FloatArray) -> NDArray:
         """[n, ...] in environment units."""
         if np.isnan(scaled).any():
-            raise self._not_a_number()
+            raise self._not_a_number(scaled)
         # Rounding may carry 1 beyond the upper edge, as -0.1 + 0.2 * 2 > 0.3.
         units = np.minimum(self._low + self._half_width * (scaled + 1.0), self._high)
         return units.reshape(self._shape).astype(self._dtype)
 
     @abstractmethod
-    def _not_a_number(self) -> Exception:
-        """The error where mu(s) is NaN."""
+    def _not_a_number(self, scaled: FloatArray) -> Exception:
+        """The error of actions [n, m] that hold NaN: of mu(s), or of the noise."""
 
     def decide(self) -> tuple[NDArray, NDArray]:
         """Let the behavior policy act."""
@@ -139,8 +139,8 @@ class LinearRun(BehaviorRun):
         """Features of the first observations."""
         self._features = [self.features(observation) for observation in observations]
 
-    def _not_a_number(self) -> Exception:
-        return self.learner.divergence(0.0, [part for row in self._outputs for part in row])
+    def _not_a_number(self, scaled: FloatArray) -> Exception:
+        return self.learner.divergence(0.0, [part for row in self._outputs for part in row], scaled.ravel().tolist())
 
     def _means(self, observations: Any) -> FloatArray:
         learner = self.learner
@@ -198,7 +198,7 @@ class LinearRun(BehaviorRun):
         total = sum(self._action)
         # NaN, which a sum of numbers in [-1, 1] keeps, is not equal to itself.
         if total != total:
-            raise self.learner.divergence(0.0, self._output)
+            raise self.learner.divergence(0.0, self._output, self._action)
         # Rounding may carry 1 beyond the upper edge, as -0.1 + 0.2 * 2 > 0.3.
         units = [
             min(low + half * (part + 1.0), high)

@@ -5,11 +5,37 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+from gymnasium import spaces
+
 if TYPE_CHECKING:
     from agents.off_pac.off_pac import OffPAC
 
 LINEAR_CRITICS = ("gtd", "tdrc")
 DEEP_CRITICS = ("retrace", "vtrace")
+
+
+def check_action_space(space: spaces.Space) -> None:
+    """Refuse actions that a policy cannot have probabilities or densities of as they are counted or bounded.
+
+    Raises:
+        ValueError: a Discrete space does not start at 0, or an entry of a Box has a single value.
+    """
+    if isinstance(space, spaces.Discrete) and space.start != 0:
+        raise ValueError(
+            f"The action space {space} starts at {space.start}, but actions must count from 0; wrap the environment "
+            "so that they do."
+        )
+    if isinstance(space, spaces.Box):
+        low, high = space.low.ravel(), space.high.ravel()
+        fixed = np.flatnonzero(~(low < high))
+        if fixed.size:
+            entry = int(fixed[0])
+            raise ValueError(
+                f"Action entry {entry} of {space} has low={low[entry]:g} and high={high[entry]:g}, but importance "
+                "ratios need a density and a single value has none; leave that entry out of the action space and let "
+                "a wrapper such as gymnasium.wrappers.TransformAction add it."
+            )
 
 
 def check_arguments(model: OffPAC) -> None:

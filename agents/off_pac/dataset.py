@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+from stable_baselines3.common.preprocessing import is_image_space
 
 from agents.errors import MissingExtraError
 
@@ -51,6 +52,7 @@ def as_dataset(given: Any, observation_space: spaces.Space, action_space: spaces
         ValueError: arrays are missing, of different lengths, of the wrong shape or not finite; a probability that is
             not in (0, 1]. Names the row.
         MissingExtraError: an id was given and Minari is not installed.
+        FileNotFoundError: the data set of this id has not been downloaded.
     """
     if isinstance(given, str):
         given = _load_minari(given)
@@ -83,14 +85,22 @@ def as_dataset(given: Any, observation_space: spaces.Space, action_space: spaces
 
 def _observations(given: Any, space: spaces.Space, n: int, name: str) -> Any:
     if isinstance(space, spaces.Dict):
+        _check_keys(given, space, name)
         return {key: _observations(given[key], part, n, f"{name}[{key!r}]") for key, part in space.spaces.items()}
     values = np.asarray(given)
-    shape = tuple(space.shape or ())
-    if values.shape != (n, *shape):
+    fitting = (n, *(space.shape or ()))
+    allowed = [fitting]
+    if _holds_images(space, values):
+        # The model's space has the channel in front, put there by SB3's VecTransposeImage; the environment's own may
+        # have it last. From a file, the model has no environment that could be asked.
+        allowed.append((n, *space.shape[1:], space.shape[0]))  # type: ignore[index]
+    if values.shape not in allowed:
         raise ValueError(
-            f"{name} has the shape {values.shape}, but {n} rows of {space} need {(n, *shape)}; stack them along the "
-            f"first axis."
+            f"{name} has the shape {values.shape}, but {n} rows of {space} need {' or '.join(map(str, allowed))}; "
+            f"stack them along the first axis."
         )
+    if values.shape != fitting:
+        values = np.moveaxis(values, -1, 1)
     if np.issubdtype(values.dtype, np.floating):
         bad = np.flatnonzero(~np.isfinite(values.reshape(n, -1)).all(axis=1))
         if bad.size:
@@ -98,6 +108,26 @@ def _observations(given: Any, space: spaces.Space, n: int, name: str) -> Any:
                 f"{name}[{bad[0]}] holds NaN or infinity, but observations must be finite; remove the row."
             )
     return values.astype(space.dtype, copy=False)
+
+
+def _check_keys(given: Any, space: spaces.Dict, name: str) -> None:
+    needed = ", ".join(space.spaces)
+    if not isinstance(given, Mapping):
+        raise ValueError(
+            f"{name} is a {type(given).__name__}, but the observation space is a Dict and needs a dictionary of arrays "
+            f"with the keys {needed}; stack the observations key by key."
+        )
+    missing = [key for key in space.spaces if key not in given]
+    if missing:
+        raise ValueError(
+            f"{name} has the keys {', '.join(map(str, given)) or '(none)'}, but the observation space needs "
+            f"{needed}; add {', '.join(missing)}."
+        )
+
+
+def _holds_images(space: spaces.Space, values: NDArray) -> bool:
+    """Whether a Box is one of images, also where VecNormalize has replaced its bounds and its type."""
+    return is_image_space(space) or (is_image_space(space, normalized_image=True) and values.dtype == np.uint8)
 
 
 def _actions(given: Any, space: spaces.Space, n: int) -> NDArray:
@@ -141,8 +171,9 @@ def _log_behavior(given: Any, actions: NDArray, space: spaces.Space, n: int) -> 
     if not full and values.size != n:
         shapes = f"({n},)" + (f" or ({n}, {space.n})" if isinstance(space, spaces.Discrete) else "")
         raise ValueError(
-            f"behavior_probabilities has the shape {values.shape}, but it needs {shapes}; give that of the action "
-            f"taken."
+            f"behavior_probabilities has the shape {values.shape}, but the data set's {n} rows need {shapes}; give one "
+            "number for each row, that of the action taken"
+            + (", or one for each action." if discrete else " (a density).")
         )
     values = values if full else values.reshape(n)
     taken = values[np.arange(n), actions] if full else values
@@ -166,7 +197,14 @@ def _load_minari(dataset_id: str) -> Any:
         import minari
     except ImportError as error:
         raise MissingExtraError("offline", wanted=f"The data set {dataset_id!r}", package="minari") from error
-    return minari.load_dataset(dataset_id)
+    try:
+        return minari.load_dataset(dataset_id)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"The data set {dataset_id!r} is not on this machine, but it has to be downloaded before it is learned "
+            f'from; run `minari download {dataset_id}` (which needs pip install "minari[hf]"; `minari list remote` '
+            f"shows what there is). Minari says: {error}"
+        ) from error
 
 
 def _from_minari(given: Any, space: spaces.Space) -> dict[str, Any]:

@@ -150,7 +150,8 @@ class LinearLearner(ABC):
         handle, correlation = self._trace(env, x, score, rho, outputs[-1])
         # Written so that NaN fails as well.
         if not (-self._limit < delta < self._limit and -LIMIT < correlation < LIMIT):
-            raise self._divergence(reward, outputs, delta)
+            following = self.predict(next_x) if discount else []  # type: ignore[arg-type]
+            raise self._divergence(reward, [*outputs, *following], delta)
         return handle, x, next_x, delta, outputs[-1], correlation, discount
 
     def expect(self, largest_reward: float) -> None:
@@ -179,7 +180,14 @@ class LinearLearner(ABC):
         return min(_ROOM * 2.0 * largest_reward / (1.0 - gamma), LIMIT) if gamma < 1.0 else LIMIT
 
     def _divergence(self, reward: float, outputs: Sequence[float], delta: float) -> TrainingDivergedError | ValueError:
-        """The error that says what went wrong."""
+        """The error that says what went wrong.
+
+        Args:
+            reward: r.
+            outputs: what ``predict`` gave, of s and of s' where that counts.
+            delta: the TD error.
+        """
+        self.flush()
         if (unusable := unusable_input(reward)) is not None:
             return unusable
         largest = [magnitude(part) for part in (self.table[:, :-2], self.table[:, -2], self.table[:, -1])]
@@ -199,10 +207,13 @@ class LinearLearner(ABC):
                 f"trace_decay={self.settings.trace_decay}; lower it, or choose a behavior policy closer to the "
                 f"target policy."
             )
+        regularized = self.settings.regularization > 0.0
+        source = ""
+        if regularized and name == "secondary_learning_rate":
+            source = " (it is critic_learning_rate where it is not given)"
+        advice = "choose a behavior policy closer to the target policy" if regularized else 'use critic="tdrc"'
         return TrainingDivergedError(
             f"The weights have diverged (largest actor weight {actor:.1e}, critic {critic:.1e}, secondary "
-            f"{secondary:.1e}): "
-            f"{name} is too large for these features and importance ratios; lower it, for example by a factor of "
-            f"10, or "
-            'use critic="tdrc".'
+            f"{secondary:.1e}): {name} is too large for these features and importance ratios{source}; lower it, for "
+            f"example by a factor of 10, or {advice}."
         )

@@ -8,6 +8,7 @@ learn from replay with truncated ratios (``replayed``).
 from __future__ import annotations
 
 import pathlib
+import warnings
 from collections.abc import Sequence
 from io import BufferedIOBase
 from typing import Any, ClassVar, Self
@@ -25,7 +26,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.asynchronous.copies import EnvironmentLike, resolve
 from agents.common.importance import RatioStatistics
-from agents.off_pac.arguments import check_arguments
+from agents.off_pac.arguments import check_action_space, check_arguments
 from agents.off_pac.behavior import Behavior, BehaviorPolicy, make_behavior
 from agents.off_pac.deep_policy import CnnPolicy, DeepPolicy, MlpPolicy, MultiInputPolicy
 from agents.off_pac.dense_learner import DenseLearner
@@ -37,6 +38,10 @@ from agents.off_pac.replay_buffers import make_replay_buffer
 from agents.off_pac.replayed import act, copy_target, update
 from agents.off_pac.sparse_learner import SparseLearner
 from agents.online.algorithm import OnlineAlgorithm
+from agents.online.unusable import unusable_observations, unusable_step
+
+IDLE_RATIOS = 1000
+"""So many ratios of 0 in a row are no chance, even with a hundred actions of which one is right."""
 
 
 class OffPAC(OnlineAlgorithm):
@@ -186,12 +191,7 @@ class OffPAC(OnlineAlgorithm):
     # setting up
 
     def _setup_model(self) -> None:
-        if isinstance(self.action_space, spaces.Discrete) and self.action_space.start != 0:
-            raise ValueError(
-                f"The action space {self.action_space} starts at {self.action_space.start}, but actions must count "
-                f"from 0; wrap "
-                "the environment so that they do."
-            )
+        check_action_space(self.action_space)
         secondary = self.secondary_learning_rate
         if secondary is None:
             secondary = self.critic_learning_rate if self.critic == "tdrc" else 1e-4
@@ -277,16 +277,17 @@ class OffPAC(OnlineAlgorithm):
 
         Raises:
             ValueError: the behavior policy is not usable, or was not saved with a model that was loaded.
+                An environment of a deep agent gave NaN or infinity.
             TrainingDivergedError: a linear agent's weights have grown beyond all use.
         """
         self._check_behavior_is_here()
         # Here and not only at construction: the attribute is free to be changed between two calls.
         self.behavior = make_behavior(self.behavior_policy, self.action_space)
-        self.ratio_statistics.clear()
+        self.ratio_statistics.restart()
         if not self.is_linear:
-            return super().learn(
-                total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
-            )
+            super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
+            self.warn_if_idle()
+            return self
         unwatched = callback is None and not progress_bar
         total_timesteps, callback = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
@@ -303,6 +304,7 @@ class OffPAC(OnlineAlgorithm):
         finally:
             self._export_traces()
             self._learner = None
+        self.warn_if_idle()
         callback.on_training_end()
         return self
 
@@ -390,6 +392,29 @@ class OffPAC(OnlineAlgorithm):
 
     # learning with a deep policy
 
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        found = super()._setup_learn(*args, **kwargs)
+        if not self.is_linear:
+            unusable = unusable_observations(self.raw_observations(), self.num_timesteps)
+            if unusable is not None:
+                raise unusable
+        return found
+
+    def _store_transition(
+        self,
+        replay_buffer: ReplayBuffer,
+        buffer_action: NDArray,
+        new_obs: NDArray | dict[str, NDArray],
+        reward: NDArray,
+        dones: NDArray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        # At once: from the buffer it would be drawn at any time, and look as if the networks had diverged.
+        unusable = unusable_step(self, new_obs, reward, dones, infos)
+        if unusable is not None:
+            raise unusable
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+
     def _sample_action(
         self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
     ) -> tuple[NDArray, NDArray]:
@@ -435,8 +460,19 @@ class OffPAC(OnlineAlgorithm):
 
     # logging
 
+    def warn_if_idle(self) -> None:
+        """Say that learning has come to a halt, once it has."""
+        if self.ratio_statistics.became_idle(IDLE_RATIOS):
+            warnings.warn(
+                f"The last {IDLE_RATIOS} importance ratios were all next to 0, so nothing is learned any more: the "
+                "target policy has left what the behavior policy does. Begin anew with a smaller step size "
+                f"(learning_rate={self.learning_rates()[0]:g}), or with a behavior_policy closer to the target policy.",
+                stacklevel=2,
+            )
+
     def dump_logs(self) -> None:
         """Log what is known of the episodes, the ratios, the traces and the step sizes."""
+        self.warn_if_idle()
         statistics, record = self.ratio_statistics, self.logger.record
         if statistics.count:
             record("train/rho_mean", statistics.mean)

@@ -73,6 +73,7 @@ def learn_from_dataset(
             model.largest_reward = learner.largest_reward
     else:
         learn_from_draws(model, dataset, n_epochs, callback, log_interval)
+    model.warn_if_idle()
     callback.on_training_end()
 
 
@@ -88,7 +89,7 @@ def _begin(model: OffPAC, rows: int, tb_log_name: str, reset_num_timesteps: bool
     model._num_timesteps_at_start = model.num_timesteps
     model._total_timesteps = model.num_timesteps + rows
     model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)
-    model.ratio_statistics.clear()
+    model.ratio_statistics.restart()
     if not model._custom_logger:
         model._logger = configure_logger(model.verbose, model.tensorboard_log, tb_log_name, reset_num_timesteps)
 

@@ -2,7 +2,8 @@
 
 Two loops do the same. ``run`` drives any vector environment and its callbacks. ``run_single`` drives the one
 environment inside a plain DummyVecEnv directly when nobody watches the steps: the copies that the vector interface
-makes cost more than the update of a linear agent. The tests hold them to the same weights, bit for bit.
+makes cost more than the update of a linear agent. The tests hold them to the same weights, bit for bit; only
+the natural gradient on binary features rounds differently, as it is brought into the table when someone looks at it.
 """
 
 from __future__ import annotations

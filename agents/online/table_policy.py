@@ -29,6 +29,10 @@ class TablePolicy(BasePolicy):
         features: a feature map instead: a key of ``agents.common.features.FEATURE_MAPS`` or a callable that builds one.
         features_kwargs: passed on to it.
         squash_output: whether actions come out in [-1, 1], to be scaled to the environment's box.
+
+    Raises:
+        ValueError: the features do not go with the observation space, or the table takes more memory than is allowed
+            (see ``agents.common.features.room``).
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class TablePolicy(BasePolicy):
         self._features = features
         self._features_kwargs = features_kwargs or {}
         self.feature_map: FeatureMap = make_feature_map(features, observation_space, **self._features_kwargs)
+        self.feature_map.require_room(n_columns, "weights")
         self._table = np.zeros((self.feature_map.n_features, n_columns))
         self.weights = th.nn.Parameter(th.from_numpy(self._table))
 

@@ -8,6 +8,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from agents.common.features.room import in_words, require_room
+
 
 class FeatureMap(ABC):
     """A fixed function x(s) from an observation to ``n_features`` numbers.
@@ -19,11 +21,31 @@ class FeatureMap(ABC):
         sparse: what a call returns: indices (True) or the vector (False).
         n_features: length of the vector.
         n_active: how many features a sparse map switches on at once; 1 for a dense map. Step sizes are divided by it.
+        remedy: what to do where the map is too large.
     """
 
     sparse: ClassVar[bool] = False
     n_features: int
     n_active: int = 1
+    remedy: ClassVar[str] = "use a smaller feature map"
+
+    @property
+    def described(self) -> str:
+        """The map with what its size depends on, for errors."""
+        return type(self).__name__
+
+    def require_room(self, numbers_each: int, what: str) -> None:
+        """Refuse the map where so many numbers for each feature are too many.
+
+        Args:
+            numbers_each: how many.
+            what: what they are.
+
+        Raises:
+            ValueError: names the map, its size and what to do.
+        """
+        features = f"{self.described} makes {in_words(self.n_features)} features, and {numbers_each} {what} for each"
+        require_room(self.n_features * numbers_each, features, self.remedy)
 
     @abstractmethod
     def __call__(self, observation: ArrayLike) -> NDArray:

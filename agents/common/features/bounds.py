@@ -32,20 +32,18 @@ def finite_bounds(
 
     Args:
         space: whose own bounds are used where the user gives none.
-        low, high: the user's bounds, scalar or in the shape of the observation; None takes the space's.
+        low, high: the user's bounds, scalar or in the shape of the observation, flattened or not; None takes the
+            space's.
         what: name of the feature map, for the error.
 
     Returns:
         Two float64 vectors of the observation's size.
 
     Raises:
-        ValueError: a bound is infinite, or a lower bound is not below its upper one.
+        ValueError: a bound is infinite or of another shape, or a lower bound is not below its upper one.
     """
-    bounds = []
-    for given, own in ((low, space.low), (high, space.high)):
-        values = np.asarray(own if given is None else given, dtype=np.float64)
-        bounds.append(np.broadcast_to(values, space.shape).reshape(-1).copy())
-    lowest, highest = bounds
+    lowest = _flat(space.low if low is None else low, space, "low", what)
+    highest = _flat(space.high if high is None else high, space, "high", what)
     # Spaces write "no bound" as infinity or as the largest float32.
     huge = float(np.finfo(np.float32).max) * 0.999
     unbounded = [
@@ -67,3 +65,18 @@ def finite_bounds(
             "be below high; correct low= and high=."
         )
     return lowest, highest
+
+
+def _flat(given: ArrayLike, space: spaces.Box, name: str, what: str) -> NDArray[np.float64]:
+    """[size] one bound for each entry of the flattened observation."""
+    values = np.asarray(given, dtype=np.float64)
+    size = int(np.prod(space.shape))
+    if values.size == size:
+        return values.ravel().copy()
+    if values.size != 1:
+        shaped = f" in the shape {space.shape}" if len(space.shape) > 1 else ""
+        raise ValueError(
+            f"{what} got {name}= of the shape {values.shape}, but the observation needs one number, or {size} "
+            f"for its {size} entries{shaped}; correct {name}=."
+        )
+    return np.full(size, values.item())

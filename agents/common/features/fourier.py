@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from typing import ClassVar
 
 import numpy as np
 from gymnasium import spaces
@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from agents.common.features.base import FeatureMap
 from agents.common.features.bounds import box_dimension, finite_bounds
+from agents.common.features.grid import counting
 
 
 class FourierBasis(FeatureMap):
@@ -24,8 +25,14 @@ class FourierBasis(FeatureMap):
         low, high: bounds that replace those of the space; needed where it has none.
 
     Raises:
-        ValueError: not a Box, no finite bounds, or order below 0.
+        ValueError: not a Box, no finite bounds, order below 0, or more features than there is room for: there are
+            (order + 1)^d (see ``agents.common.features.room``).
     """
+
+    remedy: ClassVar[str] = (
+        'use a lower order, an observation of fewer dimensions, features="polynomial" with a low order, or a deep '
+        "policy"
+    )
 
     def __init__(
         self,
@@ -39,10 +46,17 @@ class FourierBasis(FeatureMap):
         if order < 0:
             raise ValueError(f"order={order}, but it must be at least 0; 3 is the usual choice.")
         self.low, self.high = finite_bounds(observation_space, low, high, "The Fourier basis")
-        self.coefficients = np.array(list(product(range(order + 1), repeat=dimension)), dtype=np.float64)
+        self.order = int(order)
+        self.n_features = (self.order + 1) ** dimension
+        self.require_room(dimension, "coefficients")
+        self.coefficients = counting(order + 1, dimension).astype(np.float64)
         norms = np.linalg.norm(self.coefficients, axis=1)
         self.step_size_scales = 1.0 / np.where(norms == 0.0, 1.0, norms)
-        self.n_features = len(self.coefficients)
+
+    @property
+    def described(self) -> str:
+        """The order and the dimension."""
+        return f"The Fourier basis with order={self.order} in {self.low.size} dimensions"
 
     def __call__(self, observation: ArrayLike) -> NDArray[np.float64]:
         """[n_features] values in [-1, 1]."""

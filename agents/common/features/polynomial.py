@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import product
+import math
+from typing import ClassVar
 
 import numpy as np
 from gymnasium import spaces
@@ -24,8 +25,11 @@ class PolynomialBasis(FeatureMap):
         low, high: bounds that replace those of the space; needed where it has none.
 
     Raises:
-        ValueError: not a Box, no finite bounds, or order below 0.
+        ValueError: not a Box, no finite bounds, order below 0, or more features than there is room for: there are
+            (d + order)! / (d! order!) (see ``agents.common.features.room``).
     """
+
+    remedy: ClassVar[str] = "use a lower order, an observation of fewer dimensions, or a deep policy"
 
     def __init__(
         self,
@@ -39,12 +43,29 @@ class PolynomialBasis(FeatureMap):
         if order < 0:
             raise ValueError(f"order={order}, but it must be at least 0; 2 is the default.")
         self.low, self.high = finite_bounds(observation_space, low, high, "The polynomial basis")
-        exponents = [powers for powers in product(range(order + 1), repeat=dimension) if sum(powers) <= order]
-        self.exponents = np.array(exponents)
-        self.n_features = len(exponents)
+        self.order = int(order)
+        self.n_features = math.comb(dimension + self.order, self.order)
+        self.require_room(dimension, "exponents")
+        self.exponents = _exponents(dimension, order)
+
+    @property
+    def described(self) -> str:
+        """The order and the dimension."""
+        return f"The polynomial basis with order={self.order} in {self.low.size} dimensions"
 
     def __call__(self, observation: ArrayLike) -> NDArray[np.float64]:
         """[n_features] values in [-1, 1]."""
         values = np.asarray(observation, dtype=np.float64).ravel()
         scaled = np.clip(2.0 * (values - self.low) / (self.high - self.low) - 1.0, -1.0, 1.0)
         return np.prod(scaled**self.exponents, axis=1)
+
+
+def _exponents(dimension: int, order: int) -> NDArray[np.int64]:
+    """[n_features, dimension] in the order of counting; made dimension by dimension, never more than there will be."""
+    rows, left = np.zeros((1, 0), dtype=np.int64), np.array([order])
+    for _ in range(dimension):
+        counts = left + 1
+        powers = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        rows = np.column_stack([np.repeat(rows, counts, axis=0), powers])
+        left = np.repeat(left, counts) - powers
+    return rows

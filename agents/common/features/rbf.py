@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from typing import ClassVar
 
 import numpy as np
 from gymnasium import spaces
@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from agents.common.features.base import FeatureMap
 from agents.common.features.bounds import box_dimension, finite_bounds
+from agents.common.features.grid import counting
 
 
 class RadialBasis(FeatureMap):
@@ -23,8 +24,14 @@ class RadialBasis(FeatureMap):
         low, high: bounds that replace those of the space; needed where it has none.
 
     Raises:
-        ValueError: not a Box, no finite bounds, fewer than 2 centers, or a width that is not positive.
+        ValueError: not a Box, no finite bounds, fewer than 2 centers, a width that is not positive, or more functions
+            than there is room for: there are n_centers^d (see ``agents.common.features.room``).
     """
+
+    remedy: ClassVar[str] = (
+        'use a smaller n_centers, an observation of fewer dimensions, features="polynomial" with a low order, or a '
+        "deep policy"
+    )
 
     def __init__(
         self,
@@ -46,8 +53,15 @@ class RadialBasis(FeatureMap):
             raise ValueError(f"width={width}, but it must be positive; None takes the distance of neighboring centers.")
         self.low, self.high = finite_bounds(observation_space, low, high, "The radial basis")
         self.normalized = normalized
-        self.centers = np.array(list(product(np.linspace(0.0, 1.0, n_centers), repeat=dimension)))
-        self.n_features = len(self.centers)
+        self.n_centers = int(n_centers)
+        self.n_features = self.n_centers**dimension
+        self.require_room(dimension, "coordinates")
+        self.centers = np.linspace(0.0, 1.0, n_centers)[counting(n_centers, dimension)]
+
+    @property
+    def described(self) -> str:
+        """The centers along a dimension and the dimension."""
+        return f"The radial basis with n_centers={self.n_centers} in {self.low.size} dimensions"
 
     def __call__(self, observation: ArrayLike) -> NDArray[np.float64]:
         """[n_features] values in [0, 1]."""

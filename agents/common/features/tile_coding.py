@@ -22,26 +22,33 @@ from numpy.typing import ArrayLike, NDArray
 
 from agents.common.features.base import FeatureMap
 from agents.common.features.bounds import box_dimension, finite_bounds
+from agents.common.features.room import in_words, require_room
 
 
 class TileCoding(FeatureMap):
     """Indices of the active tiles of a Box observation, plus a bias feature that is always active.
 
     A tile spans (high - low) / n_tiles. Tilings are displaced upwards: what a displaced tiling leaves over at the lower
-    edge belongs to its first tile, so the table has n_tilings * n_tiles^d tiles and the bias.
+    edge belongs to its first tile, so the table has n_tilings * n_tiles^d tiles and the bias, for which there must be
+    room (see ``agents.common.features.room``).
 
     Args:
         observation_space: a Box; its entries are tiled jointly.
         n_tilings: number of grids.
-        n_tiles: tiles along each dimension; one number, or one for each entry of the flattened observation.
+        n_tiles: tiles along each dimension; one number, or one for each entry of the flattened observation. 1 leaves an
+            entry out.
         bias: whether to add a feature that is always 1, as the last one.
         low, high: bounds that replace those of the space; needed where it has none.
 
     Raises:
-        ValueError: not a Box, no finite bounds, or counts below 1.
+        ValueError: not a Box, no finite bounds, counts below 1, or more tiles than there is room for.
     """
 
     sparse: ClassVar[bool] = True
+    remedy: ClassVar[str] = (
+        "use fewer tiles, in some dimensions if not in all (n_tiles takes one number for each; 1 leaves a dimension "
+        'out), an observation of fewer dimensions, features="polynomial" with a low order, or a deep policy'
+    )
 
     def __init__(
         self,
@@ -55,7 +62,7 @@ class TileCoding(FeatureMap):
         dimension = box_dimension(observation_space, "Tile coding")
         assert isinstance(observation_space, spaces.Box)
         self.low, self.high = finite_bounds(observation_space, low, high, "Tile coding")
-        per_dimension = np.broadcast_to(np.asarray(n_tiles, dtype=np.int64), (dimension,))
+        per_dimension = _per_dimension(n_tiles, dimension)
         if n_tilings < 1 or per_dimension.min() < 1:
             raise ValueError(
                 f"n_tilings={n_tilings} and n_tiles={n_tiles}, but both must be at least 1; the usual choice is 10 "
@@ -66,6 +73,8 @@ class TileCoding(FeatureMap):
         self.tiles_per_tiling = math.prod(self.n_tiles)
         self.n_features = self.n_tilings * self.tiles_per_tiling + int(bias)
         self.n_active = self.n_tilings + int(bias)
+        self.require_room(1, "number")
+        self._require_room_for_slices()
         self.displacements = _displacements(self.n_tilings, dimension)
         self._slices = [count * self.n_tilings for count in self.n_tiles]
         self._scales = [slices / float(width) for slices, width in zip(self._slices, self.high - self.low, strict=True)]
@@ -74,6 +83,18 @@ class TileCoding(FeatureMap):
         # One observation is looked up in lists: indexing an array costs several times as much.
         rows = [list(table) for table in self._tables]
         self._axes = list(zip(self._origins, self._scales, self._slices, rows, strict=True))
+
+    @property
+    def described(self) -> str:
+        """The tilings and their tiles."""
+        tiles = str(self.n_tiles[0]) if len(set(self.n_tiles)) == 1 else _shortened(self.n_tiles)
+        dimension = len(self.n_tiles)
+        return f"Tile coding with n_tilings={self.n_tilings} and n_tiles={tiles} in {dimension} dimensions"
+
+    def _require_room_for_slices(self) -> None:
+        numbers = sum(self.n_tiles) * self.n_tilings * self.n_active
+        described = f"{self.described} looks tiles up by their slices, and {in_words(numbers)} numbers for that"
+        require_room(numbers, described, "use fewer tilings or tiles; n_tilings=10 and n_tiles=10 are usual")
 
     def _table(self, entry: int, bias: bool) -> NDArray[np.intp]:
         """[n_slices, n_active]: what each slice of one dimension adds to the active indices."""
@@ -130,6 +151,22 @@ class TileCoding(FeatureMap):
         ):
             indices += table[np.clip((column - origin) * scale, 0, slices - 1).astype(np.intp)]
         return indices
+
+
+def _per_dimension(n_tiles: int | Sequence[int], dimension: int) -> NDArray[np.int64]:
+    """[dimension] tiles along each."""
+    given = np.asarray(n_tiles, dtype=np.int64)
+    if given.shape not in ((), (1,), (dimension,)):
+        raise ValueError(
+            f"n_tiles={n_tiles}, but it must be one number, or {dimension} for the {dimension} entries of the "
+            "observation; correct n_tiles=."
+        )
+    return np.broadcast_to(given, (dimension,))
+
+
+def _shortened(counts: tuple[int, ...]) -> str:
+    few = 8
+    return str(counts) if len(counts) <= few else f"({', '.join(map(str, counts[:few]))}, ...)"
 
 
 def _displacements(n_tilings: int, dimension: int) -> NDArray[np.int64]:

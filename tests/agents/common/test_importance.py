@@ -50,14 +50,31 @@ def test_float32_probabilities_pass():
     assert checked_probabilities(row, 1, 3, "b").dtype == np.float64
 
 
+def test_ratios_become_idle_once_when_enough_in_a_row_were_next_to_nothing():
+    statistics = RatioStatistics()
+
+    def window(ratios):
+        statistics.extend(ratios)
+        became = statistics.became_idle(5)
+        statistics.clear()
+        return became
+
+    assert [window([0.0, 1e-9]), window([0.0, 0.0]), window([0.0]), window([0.0])] == [False, False, True, False]
+    assert [window([0.0, 0.3]), window([0.0] * 4), window([0.0])] == [False, False, True]
+    statistics.restart()
+    assert [window([0.0] * 4), window([])] == [False, False]
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ([[0.5, 0.5], [0.5, 0.4]], "index 1: they add up to 0.9"),
         ([[0.5, 0.5], [np.nan, 1.0]], "index 1: NaN or infinity"),
         ([[1.5, -0.5], [0.5, 0.5]], "index 0: one is negative"),
-        ([0.5, 0.5], r"shape \(2,\).*\(2, 2\)"),
-        ([[0.5, 0.5]], r"shape \(1, 2\).*\(2, 2\)"),
+        ([0.5, 0.5], r"behavior policy.* shape \(2,\).*\(2, 2\).*one row for each observation"),
+        ([[0.5, 0.5]], r"shape \(1, 2\): .* index 1 has none.*\(2, 2\)"),
+        ([[0.5, 0.5]] * 3, r"shape \(3, 2\): 1 row\(s\) too many.*\(2, 2\)"),
+        ([[0.5, 0.25, 0.25]] * 2, r"shape \(2, 3\): .* index 0 has 3 probabilities for 2 actions.*\(2, 2\)"),
     ],
 )
 def test_bad_probabilities_are_refused_with_the_index(given, message):

@@ -504,6 +504,77 @@ def test_an_observation_that_becomes_nan_in_the_middle_of_an_episode_is_not_blam
     assert all(th.isfinite(part).all() for part in model.policy.state_dict().values())
 
 
+@pytest.mark.parametrize("variant", ["copdac-q", "on-policy"])
+@pytest.mark.parametrize("callback", [None, lambda *_: True])
+@pytest.mark.parametrize("policy", ["LinearPolicy", "MlpPolicy"])
+@pytest.mark.parametrize("call", [0, 1, 5])
+def test_noise_that_is_nan_is_named_and_not_a_step_size(call: int, policy: str, callback: Any, variant: str) -> None:
+    class Breaks(NormalActionNoise):
+        calls = 0
+
+        def __call__(self) -> Any:
+            self.calls += 1
+            return super().__call__() * (np.nan if self.calls == call + 1 else 1.0)
+
+    model = DPG(policy, process(), variant=variant, action_noise=Breaks(np.zeros(2), np.ones(2)), seed=0)
+    with pytest.raises(ValueError, match=r"action_noise gave NaN .*must be finite.*mean and sigma"):
+        model.learn(30, callback=callback)
+    assert all(th.isfinite(part).all() for part in model.policy.state_dict().values())
+
+
+@pytest.mark.parametrize("policy", ["LinearPolicy", "MlpPolicy"])
+def test_a_deviation_that_a_callback_makes_nan_is_the_noises_fault(policy: str) -> None:
+    noise = NormalActionNoise(np.zeros(2), np.ones(2))
+
+    def spoil(locals_: Any, _: Any) -> bool:
+        noise._sigma = np.array([1.0, np.nan])
+        return True
+
+    with pytest.raises(ValueError, match=r"action_noise gave NaN"):
+        DPG(policy, process(), action_noise=noise, seed=0).learn(30, callback=spoil)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        NormalActionNoise(np.zeros(2), np.array([0.1, np.nan])),
+        NormalActionNoise(np.array([np.inf, 0.0]), np.ones(2)),
+        OrnsteinUhlenbeckActionNoise(np.zeros(2), np.array([np.nan, 0.1])),
+        VectorizedActionNoise(NormalActionNoise(np.zeros(2), np.full(2, np.nan)), 1),
+    ],
+)
+def test_noise_whose_parameters_are_not_finite_is_refused_at_once(noise: Any) -> None:
+    with pytest.raises(ValueError, match=r"action_noise=.*(sigma|mean).*(nan|inf).*must be finite"):
+        DPG("LinearPolicy", process(), action_noise=noise)
+
+
+@pytest.mark.parametrize("behavior", [None, lambda o: np.tile([0.3, 2.0], (len(o), 1))])
+@pytest.mark.parametrize("policy", ["LinearPolicy", "MlpPolicy"])
+def test_an_entry_of_the_action_that_cannot_move_does_no_harm(policy: str, behavior: Any) -> None:
+    class Fixed(BoxProcess):
+        def __init__(self) -> None:
+            super().__init__("vector")
+            self.action_space = spaces.Box(np.array([-1.0, 2.0]), np.array([3.0, 2.0]), dtype=np.float64)
+
+    model = DPG(policy, Fixed(), behavior_policy=behavior, seed=0).learn(30)
+    assert all(th.isfinite(part).all() for part in model.policy.state_dict().values())
+    action, _ = model.predict(np.zeros(3))
+    assert action[1] == 2.0
+
+
+@pytest.mark.parametrize("policy", ["LinearPolicy", "MlpPolicy"])
+def test_a_reward_that_is_nan_is_that_of_one_environment_at_one_step(policy: str) -> None:
+    class Breaks(BoxProcess):
+        def step(self, action: Any) -> Any:
+            observation, reward, *rest = super().step(action)
+            return observation, np.nan if len(self.received) == 4 else reward, *rest
+
+    env = DummyVecEnv([lambda: BoxProcess("vector"), lambda: Breaks("vector")])
+    where = " in environment 1 at step 8" if policy == "MlpPolicy" else ""
+    with pytest.raises(ValueError, match=f"reward nan{where}, but it must be finite"):
+        DPG(policy, env, seed=0).learn(30)
+
+
 def test_an_interrupt_leaves_a_usable_model() -> None:
     def interrupt(locals_: Any, _: Any) -> bool:
         if locals_["self"].model.num_timesteps == 30:

@@ -6,12 +6,14 @@ import warnings
 import numpy as np
 import pytest
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.envs import FakeImageEnv, SimpleMultiObsEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize, VecTransposeImage
 
 from agents.errors import MissingExtraError
 from agents.off_pac import OffPAC
 from agents.off_pac.cloning import clone_behavior
-from agents.off_pac.dataset import as_dataset
+from agents.off_pac.dataset import FIELDS, as_dataset
+from agents.off_pac.offline import filled_buffer
 from tests.agents.off_pac.tape import Transition, transcribed
 from tests.agents.off_pac.toys import N_ACTIONS, N_STATES, Reach, SmallProcess
 
@@ -21,9 +23,7 @@ B = np.array([0.6, 0.3, 0.1])
 def recorded(observe="index", steps=400, seed=0, cap=7):
     """Arrays of a stream from a behavior that does not look at the state."""
     env, random = SmallProcess(observe, cap), np.random.default_rng(seed)
-    columns = {
-        name: [] for name in ("observations", "actions", "rewards", "next_observations", "terminations", "truncations")
-    }
+    columns = {name: [] for name in FIELDS}
     observation, _ = env.reset(seed=seed)
     for _ in range(steps):
         action = int(random.choice(3, p=B))
@@ -161,6 +161,16 @@ def test_deep_agents_draw_from_the_data_set(full, trace_decay, critic):
     assert model.replay_buffer.size() == 0
 
 
+def test_in_replay_a_row_that_was_truncated_goes_on_and_one_that_terminated_does_not():
+    data = recorded("vector", steps=4)
+    data["terminations"], data["truncations"] = np.array([0, 1, 0, 1], bool), np.array([0, 0, 1, 1], bool)
+    model = small_model("vector", "MlpPolicy")
+    buffer = filled_buffer(model, as_dataset(data, model.observation_space, model.action_space))
+    assert buffer.dones[:, 0].tolist() == [0.0, 1.0, 1.0, 1.0]
+    # a time limit that comes with an end of its own is no time limit
+    assert buffer.timeouts[:, 0].tolist() == [0.0, 0.0, 1.0, 0.0]
+
+
 def test_a_deep_agent_finds_the_best_action_in_data_of_a_bad_behavior():
     # A bandit in which the behavior takes the best action least.
     n, random = 3000, np.random.default_rng(0)
@@ -236,6 +246,109 @@ def test_cloning_gives_densities_in_units_of_the_action():
     assert abs(estimate.mean() - true.mean()) < 0.1
 
 
+# images
+
+
+def watched(env, steps=40):
+    """Arrays of what an environment itself shows under uniform actions; observations stacked, per key of a Dict."""
+    columns = {name: [] for name in FIELDS}
+    observation, _ = env.reset(seed=0)
+    env.action_space.seed(0)
+    for _ in range(steps):
+        action = env.action_space.sample()
+        following, reward, terminated, truncated, _ = env.step(action)
+        row = (observation, action, reward, following, terminated, truncated)
+        for column, value in zip(columns.values(), row, strict=True):
+            column.append(value)
+        observation = env.reset()[0] if terminated or truncated else following
+    arrays = {name: _stacked(column) for name, column in columns.items()}
+    return {**arrays, "behavior_probabilities": np.full(steps, 1 / env.action_space.n)}
+
+
+def _stacked(column):
+    if isinstance(column[0], dict):
+        return {key: np.array([row[key] for row in column]) for key in column[0]}
+    return np.array(column)
+
+
+def image_env():
+    return FakeImageEnv(screen_height=40, screen_width=36, n_channels=3, discrete=True)
+
+
+def image_model(env):
+    is_dict = isinstance(env.observation_space, spaces.Dict)
+    extractor = {"cnn_output_dim": 16} if is_dict else {"features_dim": 16}
+    kwargs = {"net_arch": [16], "features_extractor_kwargs": extractor}
+    arguments = {"policy_kwargs": kwargs, "device": "cpu", "seed": 0, "buffer_size": 50}
+    return OffPAC("MultiInputPolicy" if is_dict else "CnnPolicy", env, **arguments)
+
+
+def channel_first(observations):
+    if isinstance(observations, dict):
+        return {key: channel_first(part) if part.ndim == 4 else part for key, part in observations.items()}
+    return np.moveaxis(observations, -1, 1)
+
+
+def multi_env():
+    return SimpleMultiObsEnv(random_start=False, channel_last=True)
+
+
+@pytest.mark.parametrize("load", [False, True])
+@pytest.mark.parametrize("make", [image_env, multi_env])
+def test_images_are_taken_as_the_environment_shows_them(make, load, tmp_path):
+    # SB3 moves the channel to the front in the model's space; the environment, which recorded the data, has it last.
+    data = watched(make())
+    transposed = {**data, **{name: channel_first(data[name]) for name in ("observations", "next_observations")}}
+    weights = []
+    for given in (data, transposed):
+        model = image_model(make())
+        if load:
+            model.save(tmp_path / "model")
+            model = OffPAC.load(tmp_path / "model", device="cpu")
+            model.set_random_seed(0)
+        before = model.policy.parameters_to_vector()
+        weights.append(model.learn_from(given).policy.parameters_to_vector())
+        assert not np.array_equal(weights[-1], before)
+    np.testing.assert_array_equal(*weights)
+
+
+def test_cloning_a_behavior_takes_images_as_the_environment_shows_them():
+    data = watched(image_env())
+    del data["behavior_probabilities"]
+    with pytest.warns(UserWarning, match="estimated"):
+        assert image_model(image_env()).learn_from(data).num_timesteps == 40
+
+
+def test_images_are_transposed_also_where_the_models_space_is_that_of_normalized_images():
+    def model():
+        env = VecNormalize(VecTransposeImage(DummyVecEnv([image_env])), norm_reward=False, training=False)
+        kwargs = {"net_arch": [16], "normalize_images": False, "features_extractor_kwargs": {"features_dim": 16}}
+        kwargs["features_extractor_kwargs"]["normalized_image"] = True
+        return OffPAC("CnnPolicy", env, policy_kwargs=kwargs, device="cpu", seed=0, buffer_size=50)
+
+    data = watched(image_env())
+    transposed = {**data, **{name: channel_first(data[name]) for name in ("observations", "next_observations")}}
+    weights = [model().learn_from(given).policy.parameters_to_vector() for given in (data, transposed)]
+    np.testing.assert_array_equal(*weights)
+
+
+def test_images_that_fit_neither_way_are_refused_with_both_shapes():
+    data = watched(image_env())
+    data["observations"] = data["observations"][:, :30]
+    with pytest.raises(ValueError, match=r"\(40, 30, 36, 3\), but .* need \(40, 3, 40, 36\) or \(40, 40, 36, 3\)"):
+        image_model(image_env()).learn_from(data)
+
+
+def test_dictionaries_without_a_key_are_refused_with_the_keys():
+    data = watched(multi_env())
+    del data["next_observations"]["img"]
+    with pytest.raises(ValueError, match=r"next_observations has the keys vec, but .* needs img, vec.*img"):
+        image_model(multi_env()).learn_from(data)
+    data["next_observations"] = [{"img": 0, "vec": 0}] * 40
+    with pytest.raises(ValueError, match=r"next_observations is a list, but .* dictionary .* img, vec"):
+        image_model(multi_env()).learn_from(data)
+
+
 def _with(name, index, value):
     def change(data):
         data[name] = data[name].astype(float)
@@ -257,7 +370,10 @@ def _with(name, index, value):
         (_with("behavior_probabilities", 9, 0.0), r"behavior_probabilities\[9\]"),
         (_with("behavior_probabilities", 9, np.nan), r"behavior_probabilities\[9\]"),
         (_with("behavior_probabilities", 9, 1.5), r"behavior_probabilities\[9\]"),
-        (lambda d: d.update(behavior_probabilities=np.full((400, 2), 0.5)), r"\(400,\) or \(400, 3\)"),
+        (
+            lambda d: d.update(behavior_probabilities=np.full((400, 2), 0.5)),
+            r"behavior_probabilities has the shape \(400, 2\), but .* 400 rows need \(400,\) or \(400, 3\); give one",
+        ),
         (lambda d: d.update(behavior_probabilities=np.full((400, 3), 0.5)), r"behavior_probabilities\[0\].*adds up"),
     ],
 )
@@ -331,6 +447,39 @@ def test_minari_data_sets_have_their_episodes_laid_end_to_end(minari_id):
     np.testing.assert_array_equal(checked.next_observations[ends[0]], episodes[0].observations[-1])
     with pytest.warns(UserWarning, match="estimated"):
         small_model("vector").learn_from(minari_id)
+
+
+def test_minari_data_sets_of_images_are_taken_as_they_were_recorded(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    minari = pytest.importorskip("minari")
+    from minari.data_collector import EpisodeBuffer
+
+    env, random, length = image_env(), np.random.default_rng(0), 6
+    episode = EpisodeBuffer(
+        id=0,
+        observations=random.integers(256, size=(length + 1, *env.observation_space.shape), dtype=np.uint8),
+        actions=random.integers(env.action_space.n, size=length),
+        rewards=random.normal(size=length),
+        terminations=np.arange(length) == length - 1,
+        truncations=np.zeros(length, bool),
+        infos={},
+    )
+    given = {"observation_space": env.observation_space, "action_space": env.action_space, "algorithm_name": "uniform"}
+    name = "actorzoo-test/images-v0"
+    minari.create_dataset_from_buffers(
+        name, buffer=[episode], code_permalink="none", author="nobody", author_email="none", **given
+    )
+    model = image_model(image_env())
+    with pytest.warns(UserWarning, match="estimated"):
+        model.learn_from(name)
+    assert model.num_timesteps == length
+
+
+def test_minari_data_sets_that_are_not_here_come_with_the_command_that_gets_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    pytest.importorskip("minari")
+    with pytest.raises(FileNotFoundError, match=r"'D4RL/door/human-v2' is not .*minari download D4RL/door/human-v2"):
+        small_model().learn_from("D4RL/door/human-v2")
 
 
 def test_without_minari_the_error_names_the_extra(monkeypatch):

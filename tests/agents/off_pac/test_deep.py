@@ -404,3 +404,34 @@ def test_steps_of_the_last_rollout_are_cut_to_the_budget():
     episodes = deep(gym.wrappers.TimeLimit(SmallProcess("vector"), 50), train_freq=(1, "episode"))
     episodes.learn(10)
     assert episodes._episode_num >= 1
+
+
+def test_box_actions_are_stored_as_they_were_drawn_with_their_density_and_executed_clipped():
+    env = Reach()
+    model = OffPAC(
+        "MlpPolicy", env, behavior_policy="target", learning_starts=1000, buffer_size=100, device="cpu", seed=0
+    )
+    with th.no_grad():
+        model.policy.log_std.fill_(2.0)  # wider than the box
+    model.learn(60)
+    drawn, log_density = model.replay_buffer.actions[:60, 0].T
+    outside = (drawn < -2.0) | (drawn > 6.0)
+    assert outside.sum() > 10
+    np.testing.assert_allclose(np.ravel(env.received), np.clip(drawn, -2.0, 6.0), rtol=1e-6)
+    with th.no_grad():
+        distribution = model.policy.get_distribution(th.ones(60, 1))
+        own = distribution.log_prob(th.as_tensor(drawn).unsqueeze(1)).numpy()
+    np.testing.assert_allclose(log_density, own, rtol=1e-5, atol=1e-6)
+
+
+def test_ratios_of_box_actions_are_of_the_stored_density():
+    model = OffPAC("MlpPolicy", Reach(), critic="vtrace", device="cpu", seed=0)
+    actions = th.tensor([[0.0], [5.0]])
+    with th.no_grad():
+        log_target = model.policy.get_distribution(th.ones(2, 1)).log_prob(actions)
+    # stored as half and a quarter as likely as the policy finds them now
+    stored = th.cat([actions, log_target.unsqueeze(1) - th.tensor([[2.0], [4.0]]).log()], dim=1)
+    ones, zeros = th.ones(2), th.zeros(2)
+    losses(model, Segments(th.ones(2, 1), stored, th.ones(2, 1), ones, zeros, ones.bool(), ones, 1))
+    assert model.ratio_statistics.mean == pytest.approx(3.0, rel=1e-5)
+    assert model.ratio_statistics.largest == pytest.approx(4.0, rel=1e-5)

@@ -274,6 +274,23 @@ def test_schedules_move_with_progress():
     assert len(set(seen)) == 100
 
 
+@pytest.mark.parametrize("observe", ["index", "vector"])
+def test_a_call_that_begins_an_episode_begins_with_fresh_traces(observe):
+    def learned_twice(clear, **again):
+        model = OffPAC("LinearPolicy", SmallProcess(observe), trace_decay=0.9, emphasis=0.5, seed=0)
+        model.learn(2)
+        # in the middle of an episode: an end would have cleared them
+        assert model.eligibility_traces.any()
+        assert model.followon_traces.all()
+        if clear:
+            model.clear_traces()
+        return model.learn(3, **again).policy.table().copy()
+
+    np.testing.assert_array_equal(learned_twice(clear=False), learned_twice(clear=True))
+    goes_on = {"reset_num_timesteps": False}
+    assert not np.array_equal(learned_twice(clear=False, **goes_on), learned_twice(clear=True, **goes_on))
+
+
 def test_traces_of_old_features_are_dropped_only_below_rounding():
     # A long episode over many tiles: the compact trace has to prune, and must not be seen to.
     from agents.off_pac.dense_learner import DenseLearner
