@@ -37,6 +37,7 @@ from agents.common.deterministic_gradient import (
 )
 from agents.common.gtd import td_error
 from agents.dpg.layout import Layout
+from agents.online.active_rows import ActiveRows
 from agents.online.divergence import LIMIT, magnitude, unusable_input
 from agents.online.errors import TrainingDivergedError
 
@@ -259,13 +260,14 @@ class SparseLearner(LinearLearner):
 
     def __init__(self, table: FloatArray, layout: Layout, natural_gradient: bool) -> None:
         super().__init__(table, layout, natural_gradient)
+        self._rows = ActiveRows(table)
         self._values = table[:, layout.value]
         self._pending = 0.0
         self._postponed = 0
 
     def predict(self, x: NDArray) -> list[float]:
         """All columns, summed over the active indices x."""
-        outputs: list[float] = np.add.reduce(self.table.take(x, 0), axis=0).tolist()
+        outputs = self._rows.total(x)
         if self._pending:
             for i, weight in enumerate(outputs[self._critic]):
                 outputs[i] += self._pending * weight
@@ -273,7 +275,7 @@ class SparseLearner(LinearLearner):
 
     def value(self, x: NDArray) -> float:
         """v.x alone."""
-        return float(np.add.reduce(self._values[x]))
+        return self._rows.total_of(self._values, x)
 
     def advance_actor(self, amount: float) -> None:
         """Theta += amount w, later."""
@@ -290,7 +292,7 @@ class SparseLearner(LinearLearner):
             row = row.copy()
             for i, change in enumerate(row[self._critic]):
                 row[i] -= self._pending * change
-        self.table[correction.x] += row
+        self._rows.add(correction.x, row)
         if correction.next_value:
             self._values[correction.next_x] -= correction.next_value
 
