@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from operator import mul
 from typing import NamedTuple
 
 import numpy as np
@@ -165,7 +166,7 @@ class LinearLearner(ABC):
             return Correction(x, row, None, 0.0, delta, value)
         features = [*deviations, 1.0] if self._full_gq else deviations
         # phi.u, as phi is the outer product of x and the features of the action
-        expected = sum(part * weight for part, weight in zip(features, outputs[self._secondary], strict=True))
+        expected = sum(map(mul, features, outputs[self._secondary]))
         weighted = sizes.secondary * (delta - expected)
         row += [weighted * part for part in features]
         return Correction(x, row, next_x, sizes.value * discount * expected, delta, value)
