@@ -4,12 +4,13 @@ Actions and means are in units of half the action range around its middle, so th
 mu(s) = theta^T x may lie outside of it; what the policy then does is the point of the box that is nearest.
 
 All are functions of the m numbers of one state, as lists: with a few actions NumPy's calls would cost more than they
-compute.
+compute, and so would a ``zip`` that compares lengths.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import mul, sub
 
 
 def clipped(mean: Sequence[float]) -> list[float]:
@@ -24,7 +25,7 @@ def deviation(action: Sequence[float], mean: Sequence[float]) -> list[float]:
         action: [m] executed, in [-1, 1].
         mean: [m], outside of the box as well.
     """
-    return [part - center for part, center in zip(action, clipped(mean), strict=True)]
+    return list(map(sub, action, clipped(mean)))
 
 
 def compatible_value(value: float, gradient: Sequence[float], deviations: Sequence[float]) -> float:
@@ -35,7 +36,7 @@ def compatible_value(value: float, gradient: Sequence[float], deviations: Sequen
         gradient: [m] grad_theta mu(s)^T w.
         deviations: [m] a - mu(s).
     """
-    return value + sum(slope * part for slope, part in zip(gradient, deviations, strict=True))
+    return value + sum(map(mul, gradient, deviations))
 
 
 def inward(gradient: Sequence[float], mean: Sequence[float]) -> list[float]:
@@ -48,10 +49,11 @@ def inward(gradient: Sequence[float], mean: Sequence[float]) -> list[float]:
         gradient: [m] grad_a Q.
         mean: [m].
     """
-    return [
-        0.0 if (part > 1.0 and slope > 0.0) or (part < -1.0 and slope < 0.0) else slope
-        for slope, part in zip(gradient, mean, strict=True)
-    ]
+    return list(map(_inward, gradient, mean))
+
+
+def _inward(slope: float, part: float) -> float:
+    return 0.0 if (part > 1.0 and slope > 0.0) or (part < -1.0 and slope < 0.0) else slope
 
 
 def n_action_features(n_actions: int) -> int:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from math import exp
 
 
 def softmax(preferences: Sequence[float]) -> list[float]:
     """Probabilities of a few preferences, in plain Python: NumPy takes several times as long for a handful."""
     peak = max(preferences)
-    weights = [math.exp(preference - peak) for preference in preferences]
-    total = sum(weights)
+    weights = []
+    total = 0.0
+    for preference in preferences:
+        weight = exp(preference - peak)
+        weights.append(weight)
+        total += weight
     return [weight / total for weight in weights]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from stable_baselines3.common.noise import (
 )
 from stable_baselines3.common.policies import BasePolicy
 
+from agents.common.deterministic_gradient import clipped
 from agents.online.acting import Acting
 
 FloatArray = NDArray[np.float64]
@@ -73,8 +75,7 @@ class NoisyMean(Behavior):
         noise = self._draw()
         if len(noise) != len(mean):
             raise self._misshapen(len(noise), (1, len(mean)))
-        noisy = [center + part for center, part in zip(mean, noise, strict=True)]
-        return [-1.0 if part < -1.0 else 1.0 if part > 1.0 else part for part in noisy]
+        return clipped(list(map(add, mean, noise)))
 
     def act(self, observations: Any, means: FloatArray) -> FloatArray:
         """[n, m] in [-1, 1].
@@ -103,16 +104,20 @@ def _numbers(noise: NDArray) -> list[float]:
 
 def _normal(noise: NormalActionNoise) -> Callable[[], list[float]]:
     """The same numbers as ``noise``, from the same stream, in a third of the time."""
-    rounded: Callable[[float], Any] = np.dtype(noise._dtype).type
+    # One number of the noise's type: to store and to read it rounds in a third of the time that a scalar takes.
+    rounded = np.zeros(1, dtype=noise._dtype)
     draw = np.random.standard_normal
+
+    def number(mean: float, deviation: float) -> float:
+        rounded[0] = mean + deviation * draw()
+        return float(rounded.item())
 
     def numbers() -> list[float]:
         # Read anew each time: callbacks shrink the noise as learning goes on.
-        means, deviations = noise._mu, noise._sigma
-        if np.shape(means) != np.shape(deviations):
+        means, deviations = np.asarray(noise._mu), np.asarray(noise._sigma)
+        if means.shape != deviations.shape:
             return _numbers(noise())
-        of_entries = zip(_numbers(means), _numbers(deviations), strict=True)
-        return [float(rounded(mean + deviation * draw())) for mean, deviation in of_entries]
+        return list(map(number, means.ravel().tolist(), deviations.ravel().tolist()))
 
     return numbers
 

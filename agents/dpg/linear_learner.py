@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from operator import mul
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +38,7 @@ from agents.common.deterministic_gradient import (
 )
 from agents.common.gtd import td_error
 from agents.dpg.layout import Layout
+from agents.online.active_rows import ActiveRows
 from agents.online.divergence import LIMIT, magnitude, unusable_input
 from agents.online.errors import TrainingDivergedError
 
@@ -164,7 +166,7 @@ class LinearLearner(ABC):
             return Correction(x, row, None, 0.0, delta, value)
         features = [*deviations, 1.0] if self._full_gq else deviations
         # phi.u, as phi is the outer product of x and the features of the action
-        expected = sum(part * weight for part, weight in zip(features, outputs[self._secondary], strict=True))
+        expected = sum(map(mul, features, outputs[self._secondary]))
         weighted = sizes.secondary * (delta - expected)
         row += [weighted * part for part in features]
         return Correction(x, row, next_x, sizes.value * discount * expected, delta, value)
@@ -262,13 +264,14 @@ class SparseLearner(LinearLearner):
 
     def __init__(self, table: FloatArray, layout: Layout, natural_gradient: bool) -> None:
         super().__init__(table, layout, natural_gradient)
+        self._rows = ActiveRows(table)
         self._values = table[:, layout.value]
         self._pending = 0.0
         self._postponed = 0
 
     def predict(self, x: NDArray) -> list[float]:
         """All columns, summed over the active indices x."""
-        outputs: list[float] = np.add.reduce(self.table.take(x, 0), axis=0).tolist()
+        outputs = self._rows.total(x)
         if self._pending:
             for i, weight in enumerate(outputs[self._critic]):
                 outputs[i] += self._pending * weight
@@ -276,7 +279,7 @@ class SparseLearner(LinearLearner):
 
     def value(self, x: NDArray) -> float:
         """v.x alone."""
-        return float(np.add.reduce(self._values[x]))
+        return self._rows.total_of(self._values, x)
 
     def advance_actor(self, amount: float) -> None:
         """Theta += amount w, later."""
@@ -293,7 +296,7 @@ class SparseLearner(LinearLearner):
             row = row.copy()
             for i, change in enumerate(row[self._critic]):
                 row[i] -= self._pending * change
-        self.table[correction.x] += row
+        self._rows.add(correction.x, row)
         if correction.next_value:
             self._values[correction.next_x] -= correction.next_value
 

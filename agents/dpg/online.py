@@ -126,9 +126,9 @@ class LinearRun(BehaviorRun):
         self.learner = learner
         self.gamma = model.gamma
         self._sizes = self._step_sizes()
-        self._edges = list(zip(self._low.tolist(), self._half_width.tolist(), self._high.tolist(), strict=True))
+        self._edges = self._low.tolist(), self._half_width.tolist(), self._high.tolist()
         shape = cast(spaces.Box, model.action_space).shape
-        self._space_shape = None if shape == (len(self._edges),) else shape
+        self._space_shape = None if shape == self._low.shape else shape
 
     def before_callback(self) -> dict[str, Any]:
         """Bring the policy's weights up to date as well."""
@@ -199,12 +199,7 @@ class LinearRun(BehaviorRun):
         # NaN, which a sum of numbers in [-1, 1] keeps, is not equal to itself.
         if total != total:
             raise self.learner.divergence(0.0, self._output, self._action)
-        # Rounding may carry 1 beyond the upper edge, as -0.1 + 0.2 * 2 > 0.3.
-        units = [
-            min(low + half * (part + 1.0), high)
-            for (low, half, high), part in zip(self._edges, self._action, strict=True)
-        ]
-        executable = np.array(units, dtype=self._dtype)
+        executable = np.array(list(map(_in_units, self._action, *self._edges)), dtype=self._dtype)
         return executable if self._space_shape is None else executable.reshape(self._space_shape)
 
     def learn_one(self, observation: NDArray, reward: float, terminated: bool) -> None:
@@ -228,3 +223,9 @@ class LinearRun(BehaviorRun):
         """The step sizes of now, each divided by the number of active features where the policy asks for it."""
         divisor = self.policy.step_size_divisor
         return StepSizes(*(rate / divisor for rate in self.model.learning_rates()))
+
+
+def _in_units(part: float, low: float, half_width: float, high: float) -> float:
+    """One entry of an action, from [-1, 1]; rounding may carry 1 beyond the edge, as -0.1 + 0.2 * 2 > 0.3."""
+    units = low + half_width * (part + 1.0)
+    return high if units > high else units

@@ -49,7 +49,10 @@ class MountainCar(gym.Env[NDArray[np.float32], Any]):
     def accelerate(self, acceleration: float) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """One step with a in [-1, 1]."""
         velocity = self._velocity + 0.001 * acceleration - 0.0025 * math.cos(3.0 * self._position)
-        velocity = min(max(velocity, -MAX_SPEED), MAX_SPEED)
+        if velocity > MAX_SPEED:
+            velocity = MAX_SPEED
+        elif velocity < -MAX_SPEED:
+            velocity = -MAX_SPEED
         position = self._position + velocity
         if position < MIN_POSITION:
             position, velocity = MIN_POSITION, 0.0

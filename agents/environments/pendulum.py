@@ -50,7 +50,10 @@ class Pendulum(gym.Env[NDArray[np.float32], Any]):
     def turn(self, torque: float) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """One step with u in [-2, 2]."""
         velocity = self._velocity - 0.01 * self._velocity + 9.8 * math.sin(self._angle) + torque
-        velocity = min(max(velocity, -MAX_SPEED), MAX_SPEED)
+        if velocity > MAX_SPEED:
+            velocity = MAX_SPEED
+        elif velocity < -MAX_SPEED:
+            velocity = -MAX_SPEED
         self._angle = (self._angle + TIME_STEP * velocity + math.pi) % (2.0 * math.pi) - math.pi
         self._velocity = velocity
         return self._observation(), math.cos(self._angle), False, False, {}

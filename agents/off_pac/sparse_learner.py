@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from agents.off_pac.compact_trace import CompactTrace
 from agents.off_pac.learner import FloatArray, LearnerSettings, LinearLearner, StepSizes
+from agents.online.active_rows import ActiveRows
 
 _SMALLEST_SCALE = 1e-30
 
@@ -30,6 +31,7 @@ class SparseLearner(LinearLearner):
 
     def __init__(self, table: FloatArray, n_envs: int, settings: LearnerSettings, n_active: int) -> None:
         super().__init__(table, n_envs, settings)
+        self._rows = ActiveRows(table)
         self._values = table[:, -2]
         self._secondary = table[:, -1]
         self._secondary_scale = 1.0
@@ -42,13 +44,13 @@ class SparseLearner(LinearLearner):
 
     def predict(self, x: NDArray) -> list[float]:
         """Actor outputs, v.x and w.x of the active indices x."""
-        outputs = np.add.reduce(self.table.take(x, 0), axis=0).tolist()
+        outputs = self._rows.total(x)
         outputs[-1] *= self._secondary_scale
         return outputs
 
     def value(self, x: NDArray) -> float:
         """v.x alone."""
-        return float(np.add.reduce(self._values[x]))
+        return self._rows.total_of(self._values, x)
 
     def _trace(self, env: int, x: NDArray, score: Sequence[float], rho: float, expected: float) -> tuple[Any, float]:
         if not self._traced:
@@ -69,7 +71,7 @@ class SparseLearner(LinearLearner):
             steps = np.full(self.n_outputs + 2, sizes.actor * delta)
             steps[-2] = sizes.critic * delta
             steps[-1] = secondary * delta
-            self.table[trace.support] += trace.rows * steps
+            self._rows.add_each(trace.support, trace.rows * steps)
             self._secondary[x] -= secondary * expected
         else:
             _, score, rho = trace
@@ -78,7 +80,7 @@ class SparseLearner(LinearLearner):
             row = [actor * part for part in score]
             row.append(sizes.critic * weighted)
             row.append(secondary * (weighted - expected))
-            self.table[x] += row
+            self._rows.add(x, row)
         if discount and correlation:
             self._values[next_x] -= sizes.critic * discount * (1.0 - self.settings.trace_decay) * correlation
 

@@ -111,15 +111,16 @@ class OnlineRun(ABC):
         constant = model.constant_step_sizes
         decide, learn, step = self.decide_one, self.learn_one, env.step
         observation: Any = model._last_obs[0]  # type: ignore[index]
-        reward, done, info = np.float32(0.0), False, venv.buf_infos[0]
+        # What stands in a vector environment is rounded to float32.
+        rewards, done, info = venv.buf_rews, False, venv.buf_infos[0]
         self.begin_one(observation)
         try:
             while model.num_timesteps < total_timesteps:
-                observation, given_reward, terminated, truncated, info = step(decide())
+                observation, rewards[0], terminated, truncated, info = step(decide())
                 observation = np.asarray(observation, dtype=dtype)
-                reward, done = np.float32(given_reward), terminated or truncated
+                done = terminated or truncated
                 model.num_timesteps += 1
-                learn(observation, float(reward), terminated)
+                learn(observation, rewards.item(), terminated)
                 model._n_updates += 1
                 info["TimeLimit.truncated"] = truncated and not terminated
                 if done:
@@ -135,7 +136,7 @@ class OnlineRun(ABC):
                     model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)
         finally:
             # Leave the vector environment and the model as if every step had gone through them.
-            venv.buf_rews[0], venv.buf_dones[0], venv.buf_infos[0] = reward, done, info
+            venv.buf_dones[0], venv.buf_infos[0] = done, info
             venv._save_obs(0, observation)
             model.remember_observations(venv._obs_from_buf(), np.array([done]))
             model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)

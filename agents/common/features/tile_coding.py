@@ -112,16 +112,21 @@ class TileCoding(FeatureMap):
         """[n_active] indices of the active tiles, the bias last.
 
         Raises:
-            ValueError: an entry of the observation is NaN.
+            ValueError: an entry of the observation is NaN, or there are too many or too few.
         """
         entries = np.asarray(observation).ravel().tolist()
+        if len(entries) != len(self._axes):
+            raise ValueError(
+                f"Tile coding got an observation with {len(entries)} entries, but its space has {len(self._axes)}; "
+                "give one of that space."
+            )
         indices: NDArray[np.intp] | None = None
-        for value, (origin, scale, slices, table) in zip(entries, self._axes, strict=True):
+        for value, (origin, scale, slices, table) in zip(entries, self._axes):  # noqa: B905  (its check is slower)
             position = (value - origin) * scale
-            if position < 0.0:
-                row = table[0]
-            elif position < slices:
+            if 0.0 <= position < slices:
                 row = table[int(position)]
+            elif position < 0.0:
+                row = table[0]
             elif position >= slices:
                 row = table[-1]
             else:

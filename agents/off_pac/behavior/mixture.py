@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 from gymnasium import spaces
@@ -33,7 +35,8 @@ class DiscreteMixture(DiscreteBehavior):
         self.share = share
         self.uses_target = share < 1.0
         self._floor = share / n_actions
-        self._uniform = [1.0 / n_actions] * n_actions
+        # Where the cumulative sums of the uniform policy's probabilities cut [0, 1).
+        self._inner_edges = [*accumulate([self._floor] * (n_actions - 1))]
 
     def probabilities(self, observations: Observations, target: FloatArray) -> FloatArray:
         """[n, n_actions]; always a distribution with support everywhere pi has it."""
@@ -42,7 +45,7 @@ class DiscreteMixture(DiscreteBehavior):
     def draw_one(self, target: Sequence[float], uniform: float) -> tuple[int, float]:
         """One action and its probability, from one uniform number."""
         if not self.uses_target:
-            return sample_index(self._uniform, uniform), self._uniform[0]
+            return bisect(self._inner_edges, uniform), self._floor
         kept = 1.0 - self.share
         row = [self._floor + kept * probability for probability in target]
         action = sample_index(row, uniform)
