@@ -42,14 +42,18 @@ from benchmarks.report import DATA, provenance, write
 TASKS = {
     "mountain-car": Task("actorzoo/ContinuousMountainCar-v0", 0.99, n_steps=50_000, n_checkpoints=10, n_episodes=1),
     "pendulum": Task("actorzoo/ContinuousPendulum-v0", 0.99, n_steps=50_000, n_checkpoints=10, n_episodes=1),
-    "puddle-world": Task("actorzoo/ContinuousPuddleWorld-v0", 0.999, n_steps=50_000, n_checkpoints=10, n_episodes=10),
+    "puddle-world": Task("actorzoo/ContinuousPuddleWorld-v0", 0.999, n_steps=50_000, n_checkpoints=10, n_episodes=50),
 }
 
 ACTOR_GRID = (5e-4, 2e-3, 1e-2, 5e-2, 0.2, 0.4)
 """The same for all: COPDAC-Q learns slowly with the smallest ones, the stochastic methods fail with the largest."""
 CRITIC_GRID = (0.05, 0.2)
 THIRD_GRID = {"copdac-q": (0.03, 0.1), "off-pac": (0.0, 0.6), "sac": (0.0, 0.6), "sac-one-step": (0.0,)}
+PUDDLE_WORLDS_THIRD_GRID = {"copdac-q": (0.3,), "off-pac": (0.9,), "sac": (0.9,), "sac-one-step": ()}
+"""Besides: there COPDAC-Q is best at the upper edge of the other."""
 SWEEP_STEPS, SWEEP_CHECKPOINTS = 50_000, 6
+MAX_SWEEP_EPISODES, MAX_SWEEP_EPISODE_STEPS = 10, 1000
+"""At each checkpoint: policies that get stuck take their time, and a sweep has many."""
 FIRST_SEEDS, SECOND_SEEDS, N_FINALISTS = (1000,), (1001, 1002), 3
 """All settings of the grid get the first seeds, each task's and method's best ones the second seeds, too."""
 FIRST_FINAL_SEED = 100
@@ -106,11 +110,19 @@ class Run(NamedTuple):
     seed: int
     n_steps: int
     n_checkpoints: int
+    n_episodes: int  # at each checkpoint
+    max_episode_steps: int
 
 
 def execute(run: Run) -> list[Point]:
     """Its learning curve."""
-    task = replace(TASKS[run.task], n_steps=run.n_steps, n_checkpoints=run.n_checkpoints)
+    task = replace(
+        TASKS[run.task],
+        n_steps=run.n_steps,
+        n_checkpoints=run.n_checkpoints,
+        n_episodes=run.n_episodes,
+        max_episode_steps=run.max_episode_steps,
+    )
     return learning_curve(run.method, task, run.settings, run.seed)
 
 
@@ -119,11 +131,9 @@ def read(output: Path) -> dict[Run, list[Point]]:
     curves: dict[Run, list[Point]] = defaultdict(list)
     if output.exists():
         with output.open(newline="") as file:
-            for task, method, actor, critic, third, seed, n_steps, n_checkpoints, step, mean, sampled in csv.reader(
-                file
-            ):
+            for task, method, actor, critic, third, *numbers, step, mean, sampled in csv.reader(file):
                 settings = Settings(float(actor), float(critic), float(third))
-                run = Run(task, method, settings, int(seed), int(n_steps), int(n_checkpoints))
+                run = Run(task, method, settings, *map(int, numbers))
                 curves[run].append(Point(int(step), float(mean), float(sampled)))
     return dict(curves)
 
@@ -144,18 +154,22 @@ def complete(runs: list[Run], output: Path, jobs: int) -> dict[Run, list[Point]]
     return {run: done[run] for run in runs}
 
 
+def grid(task: str, method: str) -> list[Settings]:
+    """The settings that a sweep tries."""
+    third = THIRD_GRID[method] + (PUDDLE_WORLDS_THIRD_GRID[method] if task == "puddle-world" else ())
+    return [Settings(*sizes) for sizes in itertools.product(ACTOR_GRID, CRITIC_GRID, third)]
+
+
 def sweep(tasks: list[str], methods: list[str], output: Path, jobs: int) -> None:
     """Every method over its grid, the best settings again with more seeds; prints these, best first."""
     cases = list(itertools.product(tasks, methods))
-    grids = {
-        (task, method): [Settings(*sizes) for sizes in itertools.product(ACTOR_GRID, CRITIC_GRID, THIRD_GRID[method])]
-        for task, method in cases
-    }
+    grids = {case: grid(*case) for case in cases}
     for seeds in (FIRST_SEEDS, FIRST_SEEDS + SECOND_SEEDS):
         runs = [
-            Run(task, method, settings, seed, SWEEP_STEPS, SWEEP_CHECKPOINTS)
+            Run(task, method, settings, seed, SWEEP_STEPS, SWEEP_CHECKPOINTS, n_episodes, MAX_SWEEP_EPISODE_STEPS)
             for seed in seeds
             for task, method in cases
+            for n_episodes in (min(TASKS[task].n_episodes, MAX_SWEEP_EPISODES),)
             for settings in grids[task, method]
         ]
         scores: dict[tuple[str, str, Settings], list[float]] = defaultdict(list)
@@ -196,15 +210,22 @@ def bandit_curves(seeds: int, jobs: int) -> BanditCurves:
     return curves
 
 
+def final_run(name: str, method: str, seed: int) -> Run:
+    """A run of the table."""
+    task = TASKS[name]
+    sizes = task.n_steps, task.n_checkpoints, task.n_episodes, task.max_episode_steps
+    return Run(name, method, SETTINGS[name, method], seed, *sizes)
+
+
 def control_curves(
     seeds: int, tasks: list[str], methods: list[str], output: Path, jobs: int, finished_only: bool
 ) -> ControlCurves:
     """Learning curves of the final runs; with ``finished_only`` of those in the file, however many they are."""
     cases = list(itertools.product(tasks, methods))
     runs = [
-        Run(*case, SETTINGS[case], seed, TASKS[case[0]].n_steps, TASKS[case[0]].n_checkpoints)
+        final_run(task, method, seed)
         for seed in range(FIRST_FINAL_SEED, FIRST_FINAL_SEED + seeds)
-        for case in cases
+        for task, method in cases
     ]
     if finished_only:
         there = read(output)

@@ -31,7 +31,6 @@ METHODS = ("copdac-q", "off-pac", "sac", "sac-one-step")
 """COPDAC-Q has no eligibility traces. The stochastic methods may have them; "sac-one-step" goes without as well."""
 BEHAVIOR_STD = 1.0
 """In units of half the action range: a variance of half the range [-1, 1]."""
-MAX_EPISODE_STEPS = 5000
 FIRST_EVALUATION_SEED = 1_000_000
 
 FloatArray = NDArray[np.float64]
@@ -47,6 +46,7 @@ class Task:
     n_steps: int  # of training
     n_checkpoints: int  # evaluations, evenly spaced, the last one at the end
     n_episodes: int  # at each evaluation
+    max_episode_steps: int = 5000  # of evaluation episodes, the paper's cap; training episodes have none
 
 
 @dataclass(frozen=True)
@@ -197,13 +197,13 @@ def make_method(name: str, task: Task, settings: Settings, seed: int) -> Determi
     return StochasticMethod(task, settings, name != "off-pac", seed)
 
 
-def episode_return(env: gym.Env, act: Act, seed: int) -> float:
-    """Undiscounted return of one episode of at most 5000 steps."""
+def episode_return(env: gym.Env, act: Act, seed: int, max_steps: int) -> float:
+    """Undiscounted return of one episode."""
     space = env.action_space
     assert isinstance(space, gym.spaces.Box)
     observation, _ = env.reset(seed=seed)
     total = 0.0
-    for _ in range(MAX_EPISODE_STEPS):
+    for _ in range(max_steps):
         action = np.minimum(np.maximum(act(observation), space.low), space.high)
         observation, reward, terminated, _, _ = env.step(action)
         total += float(reward)
@@ -215,7 +215,8 @@ def episode_return(env: gym.Env, act: Act, seed: int) -> float:
 def evaluate(task: Task, act: Act) -> float:
     """Mean return of the task's number of episodes, which start and are disturbed alike for all methods and runs."""
     env = gym.make(task.env_id).unwrapped
-    return float(np.mean([episode_return(env, act, FIRST_EVALUATION_SEED + i) for i in range(task.n_episodes)]))
+    seeds = range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + task.n_episodes)
+    return float(np.mean([episode_return(env, act, seed, task.max_episode_steps) for seed in seeds]))
 
 
 def learning_curve(name: str, task: Task, settings: Settings, seed: int) -> list[Point]:

@@ -77,7 +77,7 @@ def test_a_run_that_diverges_has_no_returns_and_the_sweep_ranks_it_last():
 
 def test_runs_in_the_file_are_not_repeated(tmp_path, monkeypatch):
     output = tmp_path / "runs.csv"
-    runs = [dpg.Run("pendulum", method, SETTINGS, 0, 100, 1) for method in ("copdac-q", "sac")]
+    runs = [dpg.Run("pendulum", method, SETTINGS, 0, 100, 1, 1, 200) for method in ("copdac-q", "sac")]
     first = dpg.complete(runs[:1], output, jobs=1)
     both = dpg.complete(runs, output, jobs=1)
     assert both[runs[0]] == first[runs[0]]
@@ -87,7 +87,5 @@ def test_runs_in_the_file_are_not_repeated(tmp_path, monkeypatch):
 
 def test_every_case_has_settings_from_its_grid():
     assert set(dpg.SETTINGS) == {(task, method) for task in dpg.TASKS for method in METHODS}
-    for (_, method), settings in dpg.SETTINGS.items():
-        assert settings.actor in dpg.ACTOR_GRID
-        assert settings.critic in dpg.CRITIC_GRID
-        assert settings.third in dpg.THIRD_GRID[method]
+    for case, settings in dpg.SETTINGS.items():
+        assert settings in dpg.grid(*case)
