@@ -185,6 +185,8 @@ class NumpyLearner:
         self.parameters = setting.parameters
         self.memory = None
         self._recipe = recipe
+        # an array: to make a Python number its own takes NumPy as long as to multiply a segment by it
+        self._value_factor = np.array(2.0 * recipe.vf_coef, dtype=np.float32)
         self._segment = setting.segment
         self._gradient = setting.gradient
         self._actor = actor
@@ -251,7 +253,7 @@ class NumpyLearner:
 
     def gradient(self) -> NDArray[np.float32]:
         """Gradient of A3C's loss, summed over the segment."""
-        segment = self._segment
+        segment, recipe = self._segment, self._recipe
         n_envs = segment.n_envs
         n = segment.length * n_envs
         self._inputs.encode(segment.length)
@@ -263,11 +265,11 @@ class NumpyLearner:
         else:
             self._estimate(all_values)
         value_gradient = values - self._returns
-        value_gradient *= 2.0 * self._recipe.vf_coef
+        value_gradient *= self._value_factor
         inputs = self._inputs.rows[:n]
         by_critic = self._critic.backward(inputs, value_gradient[:, None])
         outputs = self._actor.outputs[:n]
-        by_actor = self._actor.backward(inputs, self._head.gradient(outputs, self._advantages, self._recipe.ent_coef))
+        by_actor = self._actor.backward(inputs, self._head.gradient(outputs, self._advantages, recipe.ent_coef))
         if isinstance(self._inputs, FeatureRows):
             by_features = self._critic.by_inputs(by_critic)
             by_features += self._actor.by_inputs(by_actor)

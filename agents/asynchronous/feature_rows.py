@@ -29,16 +29,10 @@ class FeatureRows:
 
     def __init__(self, network: ImageNetwork, scale: float, segment: Segment) -> None:
         assert isinstance(segment.observations, np.ndarray)
-        self._segment = segment
-        self._pixels = th.from_numpy(segment.observations)
-        n_rows, n_envs, channels, height, width = self._pixels.shape
-        # channels last in memory
-        self._images = th.zeros(n_rows * n_envs, height, width, channels).permute(0, 3, 1, 2)
-        self._features = ImageFeatures(network, scale)
-        self._results: list[list[th.Tensor]] = [[] for _ in range(n_rows)]
+        n_rows, n_envs = segment.observations.shape[:2]
         self.width = network.linear.out_features
         self.rows: Array = np.zeros((n_rows * n_envs, self.width), dtype=np.float32)
-        self._outputs = th.from_numpy(self.rows)
+        self._features = ImageFeatures(network, scale, segment.observations, self.rows)
         self._step_views = list(self.rows) if n_envs == 1 else list(self.rows.reshape(n_rows, n_envs, self.width))
 
     def begin(self) -> None:
@@ -47,25 +41,17 @@ class FeatureRows:
 
     def encode(self, row: int) -> Array:
         """The features of one row: (n_envs, width), or (width,) for one environment."""
-        n_envs = self._segment.n_envs
-        where = slice(row * n_envs, (row + 1) * n_envs)
-        images = self._images[where].copy_(self._pixels[row])
-        self._results[row] = self._features.forward(images, self._outputs[where])
+        self._features.forward(row)
         return self._step_views[row]
 
     def encode_others(self, observations: Any) -> Array:
         """Features (n, width) of images that are not in the segment."""
-        images = th.as_tensor(np.asarray(observations)).float().contiguous(memory_format=th.channels_last)
-        found = th.zeros(len(images), self.width)
-        self._features.forward(images, found)
-        return found.numpy()
+        return self._features.evaluate(th.as_tensor(np.asarray(observations))).numpy()
 
     def backward(self, gradient: Array) -> None:
         """Write the network's gradients.
 
         Args:
-            gradient: (length * n_envs, width), of the loss by the segment's features.
+            gradient: (length * n_envs, width), of the loss by the segment's features; overwritten.
         """
-        n = len(gradient)
-        results = [th.cat(parts) for parts in zip(*self._results[: self._segment.length], strict=True)]
-        self._features.backward(self._images[:n], results, self._outputs[:n], th.from_numpy(gradient))
+        self._features.backward(th.from_numpy(gradient))

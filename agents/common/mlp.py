@@ -17,6 +17,9 @@ from torch import nn
 
 Array = NDArray[np.float32]
 
+# NumPy takes as long to make a Python number its own as to multiply a few rows by it.
+_ONE = np.array(1.0, dtype=np.float32)
+
 
 @dataclass(frozen=True)
 class Activation:
@@ -32,9 +35,9 @@ class Activation:
 
 
 def _tanh_backward(result: Array, gradient: Array, scratch: Array) -> None:
-    np.multiply(result, result, out=scratch)
-    np.subtract(1.0, scratch, out=scratch)
-    gradient *= scratch
+    np.multiply(result, result, scratch)
+    np.subtract(_ONE, scratch, scratch)
+    np.multiply(gradient, scratch, gradient)
 
 
 def _relu_backward(result: Array, gradient: Array, scratch: Array) -> None:
@@ -54,7 +57,7 @@ def _sigmoid(x: Array, out: Array) -> None:
 
 
 def _sigmoid_backward(result: Array, gradient: Array, scratch: Array) -> None:
-    np.subtract(1.0, result, out=scratch)
+    np.subtract(_ONE, result, scratch)
     scratch *= result
     gradient *= scratch
 
@@ -143,6 +146,7 @@ class Perceptron:
         self._gradients = [np.zeros_like(result) for result in self._results]
         self._scratch = [np.zeros_like(result) for result in self._results]
         self._ones = np.ones(n, dtype=np.float32)
+        self._views: dict[int, tuple[Array, list[Array], list[Array], list[Array]]] = {}
         activations = [layer.activation.apply if layer.activation else None for layer in self.layers]
         self._steps = [
             (layer.weight.T, layer.bias, activate) for layer, activate in zip(self.layers, activations, strict=True)
@@ -183,7 +187,7 @@ class Perceptron:
         where = slice(group * self.rows, (group + 1) * self.rows)
         for (weights, bias, activate), result in zip(self._steps, self._results, strict=True):
             out = result[where]
-            np.dot(x, weights, out)
+            x.dot(weights, out)
             np.add(out, bias, out)
             if activate is not None:
                 activate(out, out)
@@ -192,10 +196,10 @@ class Perceptron:
 
     def forward(self, inputs: Array) -> Array:
         """Results (n, width) for the first n rows at once; kept for :meth:`backward`."""
-        n = len(inputs)
         x = inputs
-        for (weights, bias, activate), result in zip(self._steps, self._results, strict=True):
-            x = np.dot(x, weights, result[:n])
+        _, results, _, _ = self._first(len(inputs))
+        for (weights, bias, activate), result in zip(self._steps, results, strict=True):
+            x = x.dot(weights, result)
             np.add(x, bias, x)
             if activate is not None:
                 activate(x, x)
@@ -247,20 +251,28 @@ class Perceptron:
         Returns:
             the gradient by what the first layer gives before its activation, for :meth:`by_inputs`.
         """
-        n = len(output_gradient)
-        ones = self._ones[:n]
+        ones, results, gradients, scratch = self._first(len(output_gradient))
         gradient = output_gradient
         for i in range(len(self.layers) - 1, -1, -1):
             layer = self.layers[i]
             if layer.activation is not None:
-                layer.activation.backpropagate(self._results[i][:n], gradient, self._scratch[i][:n])
-            below = self._results[i - 1][:n] if i else inputs
+                layer.activation.backpropagate(results[i], gradient, scratch[i])
             target = layer if into is None else into[i]
-            np.dot(gradient.T, below, target.weight_gradient)
-            np.dot(ones, gradient, target.bias_gradient)
+            # the method, because np.dot looks for overriding types first
+            gradient.T.dot(results[i - 1] if i else inputs, target.weight_gradient)
+            ones.dot(gradient, target.bias_gradient)
             if i:
-                gradient = np.dot(gradient, layer.weight, self._gradients[i - 1][:n])
+                gradient = gradient.dot(layer.weight, gradients[i - 1])
         return gradient
+
+    def _first(self, n: int) -> tuple[Array, list[Array], list[Array], list[Array]]:
+        """The first n rows of a column of ones and of each layer's results, gradients and scratch; made once an n."""
+        views = self._views.get(n)
+        if views is None:
+            parts = (self._results, self._gradients, self._scratch)
+            results, gradients, scratch = ([array[:n] for array in arrays] for arrays in parts)
+            views = self._views[n] = self._ones[:n], results, gradients, scratch
+        return views
 
     def by_inputs(self, gradient: Array) -> Array:
         """The gradient by the inputs, (n, n_inputs), in new memory, from what :meth:`backward` answered."""

@@ -8,6 +8,7 @@ RMSProp with statistics shared by all workers, RMSProp with statistics of each w
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -15,6 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[Any]
+
+
+@functools.lru_cache(maxsize=16)
+def _number(value: float, dtype: np.dtype[Any]) -> Vector:
+    """A constant as NumPy computes with it: to make a Python number its own takes it a third of a short update."""
+    return np.array(value, dtype=dtype)
 
 
 def rmsprop_update(
@@ -40,15 +47,16 @@ def rmsprop_update(
         alpha: decay of g, in [0, 1).
         eps: added to g inside the root.
     """
-    np.multiply(gradient, gradient, out=scratch)
-    scratch *= 1.0 - alpha
-    square_average *= alpha
-    square_average += scratch
-    np.add(square_average, eps, out=scratch)
-    np.sqrt(scratch, out=scratch)
-    np.divide(gradient, scratch, out=scratch)
-    scratch *= learning_rate
-    parameters -= scratch
+    dtype = parameters.dtype
+    np.multiply(gradient, gradient, scratch)
+    np.multiply(scratch, _number(1.0 - alpha, dtype), scratch)
+    np.multiply(square_average, _number(alpha, dtype), square_average)
+    np.add(square_average, scratch, square_average)
+    np.add(square_average, _number(eps, dtype), scratch)
+    np.sqrt(scratch, scratch)
+    np.divide(gradient, scratch, scratch)
+    np.multiply(scratch, dtype.type(learning_rate), scratch)
+    np.subtract(parameters, scratch, parameters)
 
 
 def momentum_update(

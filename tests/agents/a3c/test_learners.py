@@ -132,6 +132,12 @@ IMAGE_POLICIES: dict[str, tuple[spaces.Box, spaces.Space[Any], dict[str, Any]]] 
     "the paper's": (IMAGES, spaces.Discrete(3), {"features_extractor_class": PaperCNN}),
     "with layers behind": (IMAGES, spaces.Discrete(3), {"net_arch": {"pi": [7], "vf": [5, 6]}}),
     "box actions": (IMAGES, spaces.Box(-1, 1, (2,), np.float32), {"features_extractor_class": PaperCNN}),
+    # a row and three columns of pixels are under no kernel of the first layer, others under none of the second
+    "a rest at the margin": (
+        spaces.Box(0, 255, (3, 41, 47), np.uint8),
+        spaces.Discrete(3),
+        {"features_extractor_class": PaperCNN},
+    ),
     "floats": (
         FLOAT_IMAGES,
         spaces.Discrete(3),
@@ -140,7 +146,7 @@ IMAGE_POLICIES: dict[str, tuple[spaces.Box, spaces.Space[Any], dict[str, Any]]] 
 }
 
 
-@pytest.mark.parametrize("n_envs", [1, 3])
+@pytest.mark.parametrize("n_envs", [1, 3, 6])  # up to four images pass as blocks
 @pytest.mark.parametrize("name", IMAGE_POLICIES)
 def test_convolutional_policies_without_autograd_get_autograds_gradient(name: str, n_envs: int) -> None:
     observation_space, action_space, arguments = IMAGE_POLICIES[name]
