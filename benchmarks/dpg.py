@@ -93,7 +93,7 @@ SETTINGS = {
     ("pendulum", "off-pac"): Settings(0.002, 0.05, 0.6),
     ("pendulum", "sac"): Settings(0.002, 0.2, 0.6),
     ("pendulum", "sac-one-step"): Settings(0.01, 0.2, 0.0),
-    ("puddle-world", "copdac-q"): Settings(0.002, 0.05, 0.1),
+    ("puddle-world", "copdac-q"): Settings(0.01, 0.05, 0.3),
     ("puddle-world", "off-pac"): Settings(5e-4, 0.05, 0.0),
     ("puddle-world", "sac"): Settings(0.01, 0.2, 0.6),
     ("puddle-world", "sac-one-step"): Settings(0.002, 0.2, 0.0),
