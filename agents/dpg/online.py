@@ -130,10 +130,9 @@ class LinearRun(BehaviorRun):
         shape = cast(spaces.Box, model.action_space).shape
         self._space_shape = None if shape == self._low.shape else shape
 
-    def before_callback(self) -> dict[str, Any]:
-        """Bring the policy's weights up to date as well."""
+    def settle(self) -> None:
+        """Carry out what the natural gradient has put off."""
         self.learner.flush()
-        return super().before_callback()
 
     def begin(self, observations: Any) -> None:
         """Features of the first observations."""

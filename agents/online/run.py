@@ -3,7 +3,8 @@
 Two loops do the same. ``run`` drives any vector environment and its callbacks. ``run_single`` drives the one
 environment inside a plain DummyVecEnv directly when nobody watches the steps: the copies that the vector interface
 makes cost more than the update of a linear agent. The tests hold them to the same weights, bit for bit; only
-the natural gradient on binary features rounds differently, as it is brought into the table when someone looks at it.
+what is pending on binary features (the natural gradient, TDRC's shrinking) rounds differently, as it is brought into the
+table when someone looks at it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from agents.online.algorithm import OnlineAlgorithm
@@ -53,12 +54,16 @@ class OnlineRun(ABC):
         """An episode has begun in an environment."""
 
     def before_callback(self) -> dict[str, Any]:
-        """Get the model ready to be looked at; names and values that callbacks find among their locals as well."""
+        """Names and values that callbacks find among their locals as well."""
         return {}
+
+    def settle(self) -> None:  # noqa: B027  (only lazy learners have something pending)
+        """Bring the model's weights up to date, for callbacks to look at and to change."""
 
     def run(self, env: VecEnv, callback: BaseCallback) -> None:
         """Step, call back and learn until the budget is used up or a callback says stop."""
         model, total_timesteps = self.model, self.total_timesteps
+        watched = is_watched(callback)
         self.begin(model._last_obs)
         while model.num_timesteps < total_timesteps:
             callback.on_rollout_start()
@@ -71,6 +76,8 @@ class OnlineRun(ABC):
 
             self.learn(new_obs, rewards, dones, infos)
             model._n_updates += env.num_envs
+            if watched:
+                self.settle()
             model.remember_observations(new_obs, dones)
             model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)
             ended = np.flatnonzero(dones).tolist()
@@ -145,6 +152,11 @@ class OnlineRun(ABC):
         self.model._episode_num += 1
         if self.log_interval is not None and self.model._episode_num % self.log_interval == 0:
             self.model.dump_logs()
+
+
+def is_watched(callback: BaseCallback) -> bool:
+    """Whether anybody looks: SB3 makes a callback of None as well."""
+    return not (isinstance(callback, ConvertCallback) and callback.callback is None)
 
 
 def ended_for_good(done: bool, info: dict[str, Any]) -> bool:
