@@ -25,6 +25,7 @@ from agents.dpg.arguments import check_action_space, check_arguments
 from agents.dpg.behavior import Behavior, BehaviorPolicy, make_behavior
 from agents.dpg.deep_policy import CnnPolicy, DeepPolicy, MlpPolicy, MultiInputPolicy
 from agents.dpg.deep_run import DeepRun
+from agents.dpg.layout import COMPATIBLE_VARIANTS
 from agents.dpg.linear_learner import LinearLearner, make_learner
 from agents.dpg.linear_policy import LinearPolicy, TileCodingPolicy
 from agents.dpg.losses import RunningLosses
@@ -293,8 +294,12 @@ class DPG(OnlineAlgorithm):
         record = self.logger.record
         if self._learner is not None:
             self._learner.flush()
+        unused = set() if self.variant == "copdac-gq" else {"secondary_learning_rate"}
+        if not self.is_linear and self.variant not in COMPATIBLE_VARIANTS:
+            unused.add("value_learning_rate")
         for name, rate in zip(self.step_size_names, self.learning_rates(), strict=True):
-            record(f"train/{name}", rate)
+            if name not in unused:
+                record(f"train/{name}", rate)
         if (losses := self.losses.pop()) is not None:
             record("train/actor_loss", losses.actor)
             record("train/critic_loss", losses.critic)
