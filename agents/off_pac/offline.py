@@ -77,7 +77,6 @@ def learn_from_dataset(
             model.clear_traces()
     else:
         learn_from_draws(model, dataset, n_epochs, callback, log_interval)
-    model.warn_if_idle()
     callback.on_training_end()
 
 

@@ -2,9 +2,9 @@
 
 Two loops do the same. ``run`` drives any vector environment and its callbacks. ``run_single`` drives the one
 environment inside a plain DummyVecEnv directly when nobody watches the steps: the copies that the vector interface
-makes cost more than the update of a linear agent. The tests hold them to the same weights, bit for bit; only
-what is pending on binary features (the natural gradient, TDRC's shrinking) rounds differently, as it is brought into the
-table when someone looks at it.
+makes cost more than the update of a linear agent. The tests hold them to the same weights, bit for bit; only what is
+put off on binary features (the natural gradient, TDRC's shrinking) rounds differently, as it is brought into the table
+when someone looks at it.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def test_what_diverges_with_the_regularized_critic_is_not_advised_to_use_it():
         plain.learn(50_000)
 
 
-@pytest.mark.parametrize("log_interval", [1, 100])
+@pytest.mark.parametrize("log_interval", [1, 100, 3000, None])
 def test_a_policy_that_left_what_the_behavior_does_is_warned_of_once(log_interval):
     # The mean lies far outside of the box after the first step, every density there is 0, and nothing moves any more.
     model = OffPAC("LinearPolicy", Reach(), learning_rate=1e6, seed=0)
@@ -123,6 +123,18 @@ def test_data_of_a_behavior_that_the_policy_has_left_are_warned_of():
     model.policy.table()[0, 0] = 1e6
     with pytest.warns(UserWarning, match="nothing is learned"):
         model.learn_from(data)
+
+
+def test_the_warning_comes_after_a_thousand_ratios_whenever_the_last_entry_was_logged():
+    model = OffPAC("LinearPolicy", Reach(), learning_rate=0.0, seed=0)
+
+    def callback(*_):
+        if model.num_timesteps == 500:
+            model.policy.table()[0, 0] = 1e6
+        return model.num_timesteps < 1510
+
+    with pytest.warns(UserWarning, match="nothing is learned"):
+        model.learn(10_000, callback=callback, log_interval=700)
 
 
 @pytest.mark.parametrize("env", [Reach, SmallProcess])
