@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-
 NEGLIGIBLE = 1e-6
 """A step with a ratio below this changes nothing; the mean of all ratios is 1."""
 
