@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from agents.common.features.base import FeatureMap
 from agents.common.features.bounds import box_dimension, finite_bounds
+from agents.common.features.counts import whole
 from agents.common.features.room import in_words, require_room
 
 
@@ -41,7 +42,8 @@ class TileCoding(FeatureMap):
         low, high: bounds that replace those of the space; needed where it has none.
 
     Raises:
-        ValueError: not a Box, no finite bounds, counts below 1, or more tiles than there is room for.
+        ValueError: not a Box, no finite bounds, counts that are no whole numbers or below 1, or more tiles than
+            there is room for.
     """
 
     sparse: ClassVar[bool] = True
@@ -62,14 +64,8 @@ class TileCoding(FeatureMap):
         dimension = box_dimension(observation_space, "Tile coding")
         assert isinstance(observation_space, spaces.Box)
         self.low, self.high = finite_bounds(observation_space, low, high, "Tile coding")
-        per_dimension = _per_dimension(n_tiles, dimension)
-        if n_tilings < 1 or per_dimension.min() < 1:
-            raise ValueError(
-                f"n_tilings={n_tilings} and n_tiles={n_tiles}, but both must be at least 1; the usual choice is 10 "
-                f"of each."
-            )
-        self.n_tilings = int(n_tilings)
-        self.n_tiles = tuple(int(count) for count in per_dimension)
+        self.n_tilings = whole(n_tilings, 1, "n_tilings", "10 is usual")
+        self.n_tiles = _per_dimension(n_tiles, dimension)
         self.tiles_per_tiling = math.prod(self.n_tiles)
         self.n_features = self.n_tilings * self.tiles_per_tiling + int(bias)
         self.n_active = self.n_tilings + int(bias)
@@ -158,15 +154,17 @@ class TileCoding(FeatureMap):
         return indices
 
 
-def _per_dimension(n_tiles: int | Sequence[int], dimension: int) -> NDArray[np.int64]:
+def _per_dimension(n_tiles: int | Sequence[int], dimension: int) -> tuple[int, ...]:
     """[dimension] tiles along each."""
-    given = np.asarray(n_tiles, dtype=np.int64)
+    # As objects: numbers beyond what NumPy counts to are for the error that says how much they would take.
+    given = np.asarray(n_tiles, dtype=object)
     if given.shape not in ((), (1,), (dimension,)):
         raise ValueError(
             f"n_tiles={n_tiles}, but it must be one number, or {dimension} for the {dimension} entries of the "
             "observation; correct n_tiles=."
         )
-    return np.broadcast_to(given, (dimension,))
+    counts = tuple(whole(count, 1, "n_tiles", "10 is usual", n_tiles) for count in given.ravel())
+    return counts if len(counts) == dimension else counts * dimension
 
 
 def _shortened(counts: tuple[int, ...]) -> str:
