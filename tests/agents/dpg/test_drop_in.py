@@ -106,6 +106,8 @@ def test_environments_come_as_id_callable_instance_or_vector() -> None:
         (spaces.Discrete(3), "OffPAC, DQN or A3C"),
         (spaces.MultiDiscrete([2, 3]), "A3C, A2C or PPO"),
         (spaces.MultiBinary(3), "A3C, A2C or PPO"),
+        (spaces.Tuple((spaces.Discrete(2), spaces.Box(-1, 1, (1,)))), "None of the algorithms .*wrapper"),
+        (spaces.Dict({"a": spaces.Box(-1, 1, (1,))}), "None of the algorithms .*wrapper"),
     ],
 )
 @pytest.mark.parametrize("policy", ["LinearPolicy", "MlpPolicy"])
@@ -113,6 +115,17 @@ def test_other_action_spaces_are_an_assertion_that_names_who_takes_them(policy: 
     env = BoxProcess("vector")
     env.action_space = space
     with pytest.raises(AssertionError, match=f"only supports Box .*{named}"):
+        DPG(policy, env)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8, bool])
+@pytest.mark.parametrize("policy", ["LinearPolicy", "MlpPolicy"])
+def test_boxes_of_integers_are_refused_as_what_is_executed_would_not_be_what_was_learned_from(
+    policy: str, dtype: Any
+) -> None:
+    env = BoxProcess("vector")
+    env.action_space = spaces.Box(0, 1, (2,), dtype)
+    with pytest.raises(AssertionError, match=f"only supports Box .*{np.dtype(dtype)}.*TransformAction.*float32"):
         DPG(policy, env)
 
 
