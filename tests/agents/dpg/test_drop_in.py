@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -127,6 +128,30 @@ def test_boxes_of_integers_are_refused_as_what_is_executed_would_not_be_what_was
     env.action_space = spaces.Box(0, 1, (2,), dtype)
     with pytest.raises(AssertionError, match=f"only supports Box .*{np.dtype(dtype)}.*TransformAction.*float32"):
         DPG(policy, env)
+
+
+@pytest.mark.parametrize("policy", ["LinearPolicy", "MlpPolicy"])
+@pytest.mark.parametrize("n_envs", [1, 2])
+def test_behind_a_normalization_a_callable_sees_the_environments_own_last_observations(
+    n_envs: int, policy: str, tmp_path: Path
+) -> None:
+    # Clipped so tightly that what is normalized cannot be restored; the on-policy variant looks at every s'.
+    processes = DummyVecEnv([lambda: BoxProcess("vector", cap=3) for _ in range(n_envs)])
+    env = VecNormalize(processes, clip_obs=0.1)
+    points = BoxProcess("vector").points
+    seen = []
+
+    def behavior(observations: Any) -> Any:
+        seen.extend(np.array(observations))
+        return np.tile([0.5, 0.2], (len(observations), 1))
+
+    kwargs = {} if policy == "LinearPolicy" else {"net_arch": [5]}
+    model = DPG(policy, env, variant="on-policy", behavior_policy=behavior, policy_kwargs=kwargs, seed=0)
+    model.learn(60, callback=CheckpointCallback(20, str(tmp_path)))
+    assert model._episode_num > 10
+    for observation in seen:
+        assert (observation == points).all(axis=1).any()
+    assert env.venv is processes
 
 
 @pytest.mark.parametrize(
