@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from agents.dpg.behavior import Behavior
 from agents.dpg.linear_learner import LinearLearner, StepSizes
 from agents.dpg.linear_policy import LinearPolicy
-from agents.online.run import OnlineRun, ended_for_good, final_observations
+from agents.online.final_observations import final_observations
+from agents.online.run import OnlineRun, ended_for_good
 
 if TYPE_CHECKING:
     from agents.dpg.dpg import DPG

@@ -110,7 +110,7 @@ class OnlineAlgorithm(OffPolicyAlgorithm):
         """[n_envs, ...] observations just reached as the environment gave them, for a behavior policy to look at.
 
         Args:
-            final: what ``agents.online.run.final_observations`` gave.
+            final: what ``agents.online.final_observations`` gave.
             dones: [n_envs] where an episode ended.
         """
         assert self.env is not None

@@ -19,6 +19,7 @@ from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from agents.online.algorithm import OnlineAlgorithm
+from agents.online.unusable import unusable_step
 
 
 class OnlineRun(ABC):
@@ -74,7 +75,13 @@ class OnlineRun(ABC):
             continue_training = callback.on_step()
             model._update_info_buffer(infos, dones)
 
-            self.learn(new_obs, rewards, dones, infos)
+            try:
+                self.learn(new_obs, rewards, dones, infos)
+            except ValueError as error:
+                # What was learned from came through a normalization, and says neither where nor when.
+                if (unusable := unusable_step(model, new_obs, rewards, dones, infos)) is not None:
+                    raise unusable from error
+                raise
             model._n_updates += env.num_envs
             if watched:
                 self.settle()
@@ -162,26 +169,3 @@ def is_watched(callback: BaseCallback) -> bool:
 def ended_for_good(done: bool, info: dict[str, Any]) -> bool:
     """Whether an episode terminated: no bootstrapping; one that was truncated goes on beyond what is seen."""
     return done and not info.get("TimeLimit.truncated", False)
-
-
-def final_observations(new_obs: Any, dones: NDArray, infos: list[dict[str, Any]]) -> Any:
-    """s' of n transitions: ``new_obs``, but behind an episode's end its last observation and not the next one's first.
-
-    Args:
-        new_obs: [n, ...] or a dictionary of such arrays; returned as it is where no episode ended.
-        dones: [n].
-        infos: n; those of ended episodes hold ``terminal_observation``.
-    """
-    ended = np.flatnonzero(dones).tolist()
-    if not ended:
-        return new_obs
-    if isinstance(new_obs, dict):
-        final = {key: value.copy() for key, value in new_obs.items()}
-        for i in ended:
-            for key, value in infos[i]["terminal_observation"].items():
-                final[key][i] = value
-        return final
-    final = new_obs.copy()
-    for i in ended:
-        final[i] = infos[i]["terminal_observation"]
-    return final

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.wrappers import TransformAction
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+from agents.dpg import DPG
 from agents.off_pac import OffPAC, TrainingDivergedError
 from tests.agents.off_pac.toys import Reach, SmallProcess
 
@@ -76,6 +78,21 @@ def test_a_deep_agent_refuses_an_observation_that_is_not_finite_when_it_comes(st
     with pytest.raises(ValueError, match=rf"{key}observation .*nan.* in environment 0 at step {step}, but .* finite"):
         model.learn(300)
     assert model.replay_buffer.size() == max(step - 1, 0)
+
+
+@pytest.mark.parametrize("algorithm", [OffPAC, DPG])
+@pytest.mark.parametrize(("what", "given"), [("reward", "reward inf in"), ("observation", r"observation .*inf.* in")])
+def test_a_linear_agent_names_what_the_environment_gave_and_not_what_a_normalization_made_of_it(what, given, algorithm):
+    def make(step):
+        env = Breaks(step, what, np.inf)
+        if algorithm is DPG:
+            env.action_space = spaces.Box(0.0, 1.0, (1,))
+            env = TransformAction(env, lambda action: int(action[0] > 0.5), env.action_space)
+        return env
+
+    env = VecNormalize(DummyVecEnv([lambda: make(99), lambda: make(5)]))
+    with pytest.raises(ValueError, match=rf"{given} environment 1 at step 10, but .* finite"):
+        algorithm("LinearPolicy", env, seed=0).learn(30)
 
 
 @pytest.mark.parametrize("critic", ["gtd", "tdrc"])
