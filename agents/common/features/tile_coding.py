@@ -25,6 +25,8 @@ from agents.common.features.bounds import box_dimension, finite_bounds
 from agents.common.features.counts import whole
 from agents.common.features.room import in_words, require_room
 
+_INFINITY = math.inf
+
 
 class TileCoding(FeatureMap):
     """Indices of the active tiles of a Box observation, plus a bias feature that is always active.
@@ -108,7 +110,7 @@ class TileCoding(FeatureMap):
         """[n_active] indices of the active tiles, the bias last.
 
         Raises:
-            ValueError: an entry of the observation is NaN, or there are too many or too few.
+            ValueError: an entry of the observation is NaN or infinite, or there are too many or too few.
         """
         entries = np.asarray(observation).ravel().tolist()
         if len(entries) != len(self._axes):
@@ -121,15 +123,14 @@ class TileCoding(FeatureMap):
             position = (value - origin) * scale
             if 0.0 <= position < slices:
                 row = table[int(position)]
-            elif position < 0.0:
+            elif position < 0.0 and value > -_INFINITY:
                 row = table[0]
-            elif position >= slices:
+            elif position >= slices and value < _INFINITY:
                 row = table[-1]
             else:
                 raise ValueError(
-                    f"Tile coding got the observation {entries}, but NaN lies in no tile; mend the environment or "
-                    f"the wrapper "
-                    "that produced it."
+                    f"Tile coding got the observation {entries}, but NaN and infinity lie in no tile; mend the "
+                    "environment or the wrapper that produced it."
                 )
             indices = row if indices is None else indices + row
         assert indices is not None
@@ -139,18 +140,20 @@ class TileCoding(FeatureMap):
         """[n, n_active] indices of the active tiles of n observations, all looked up at once.
 
         Raises:
-            ValueError: an entry of an observation is NaN.
+            ValueError: an entry of an observation is NaN or infinite.
         """
         entries = np.asarray(observations, dtype=np.float64)
         entries = entries.reshape(len(entries), -1)
-        faulty = np.isnan(entries).any(axis=1)
+        faulty = ~np.isfinite(entries).all(axis=1)
         if faulty.any():
             self(entries[np.argmax(faulty)])
         indices = np.zeros((len(entries), self.n_active), dtype=np.intp)
         for column, origin, scale, slices, table in zip(
             entries.T, self._origins, self._scales, self._slices, self._tables, strict=True
         ):
-            indices += table[np.clip((column - origin) * scale, 0, slices - 1).astype(np.intp)]
+            with np.errstate(over="ignore"):
+                position = (column - origin) * scale
+            indices += table[np.clip(position, 0, slices - 1).astype(np.intp)]
         return indices
 
 

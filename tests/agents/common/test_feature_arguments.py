@@ -50,3 +50,14 @@ def test_radial_functions_have_a_width_that_tells_observations_apart(width):
 def test_an_observation_without_entries_has_no_features(make):
     with pytest.raises(ValueError, match=r"shape \(0,\).*, but .* at least one entry; "):
         make(spaces.Box(0.0, 1.0, (0,)))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_lies_in_no_tile(value):
+    features = TileCoding(BOX)
+    for call in (features, lambda observation: features.batch([[0.5, 0.5], observation])):
+        with pytest.raises(ValueError, match=rf"{value}.*NaN and infinity lie in no tile; mend"):
+            call([0.5, value])
+    # Finite numbers outside do, however large.
+    np.testing.assert_array_equal(features([1e308, -1e308]), features([1.0, 0.0]))
+    np.testing.assert_array_equal(features.batch([[1e308, -1e308]]), [features([1.0, 0.0])])
