@@ -461,6 +461,10 @@ def test_a_model_as_behavior_is_not_stored_and_learning_asks_for_it(tmp_path: An
     [
         (lambda o: np.zeros((len(o), 3)), ValueError, r"shape \(1, 3\)"),
         (lambda o: np.full((len(o), 2), np.nan), ValueError, "must be finite"),
+        (lambda o: "left", TypeError, r"behavior_policy returned str, but .* array of actions, \(1, 2\) here"),
+        (lambda o: None, TypeError, "behavior_policy returned NoneType, but"),
+        (lambda o: (np.zeros((len(o), 2)), None), TypeError, "behavior_policy returned tuple, but .* first"),
+        (lambda o: th.distributions.Normal(th.zeros(1, 2), 1.0), TypeError, "returned Normal, but .* sample"),
         ("uniform", TypeError, "behavior_policy='uniform'"),
         (0.3, TypeError, "behavior_policy=0.3"),
     ],
