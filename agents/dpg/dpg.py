@@ -47,7 +47,7 @@ class DPG(OnlineAlgorithm):
     Args:
         policy: "LinearPolicy" or "TileCodingPolicy" (SGD from zero weights), "MlpPolicy", "CnnPolicy" or
             "MultiInputPolicy" (networks, Adam), or such a class.
-        env: id, Gymnasium environment, VecEnv, or a callable that returns either. Box actions.
+        env: id, Gymnasium environment, VecEnv, or a callable that returns either. Box actions, floats.
         learning_rate: actor's step size alpha_theta, a float or a schedule; None is 0.01 for linear policies and 3e-4
             for deep ones. A step size of 0.0 leaves its part as it is, bit for bit.
         critic_learning_rate: alpha_w, of the critic's action part (for deep "opdac" and "on-policy" of all of it); None
@@ -73,7 +73,7 @@ class DPG(OnlineAlgorithm):
 
     Raises:
         ValueError: an argument out of range, or one that does not go with the others.
-        AssertionError: an action space that is not Box.
+        AssertionError: an action space that is not a Box of floats.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {

@@ -226,10 +226,10 @@ def _actions(given: Any, space: spaces.Space, n: int) -> NDArray:
             f"them."
         )
     values = values.reshape(n, size).astype(np.float64)
-    bad = _first_not_finite(values)
-    if bad is not None:
+    row = _first_not_finite(values)
+    if row is not None:
         raise ValueError(
-            f"actions[{bad}] holds {values[bad].tolist()}, but actions must be finite, also in float32; remove the row."
+            f"actions[{row}] holds {values[row].tolist()}, but actions must be finite, also in float32; remove the row."
         )
     return values
 

@@ -156,7 +156,7 @@ def _part(observation: Any, key: str) -> Any:
     return observation.get(key) if isinstance(observation, Mapping) else None
 
 
-def _chosen(dones: NDArray[np.bool_], where_done: Any, elsewhere: NDArray, kept: Mapping[int, Any]) -> NDArray:
+def _chosen(dones: NDArray[np.bool_], where_done: Any, elsewhere: Any, kept: Mapping[int, Any]) -> NDArray:
     """Rows of ``elsewhere``, but where done those that were kept, or else those of ``where_done``."""
     result = elsewhere.copy()
     result[dones] = where_done[dones]
