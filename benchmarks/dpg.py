@@ -54,7 +54,7 @@ PUDDLE_WORLDS_THIRD_GRID = {"copdac-q": (0.3,), "off-pac": (0.9,), "sac": (0.9,)
 SWEEP_STEPS, SWEEP_CHECKPOINTS = 50_000, 6
 MAX_SWEEP_EPISODES, MAX_SWEEP_EPISODE_STEPS = 10, 1000
 """At each checkpoint: policies that get stuck take their time, and a sweep has many."""
-FIRST_SEEDS, SECOND_SEEDS, N_FINALISTS = (1000,), (1001, 1002), 3
+FIRST_SEEDS, SECOND_SEEDS, N_FINALISTS = (1000,), tuple(range(1001, 1008)), 5
 """All settings of the grid get the first seeds, each task's and method's best ones the second seeds, too."""
 FIRST_FINAL_SEED = 100
 """Final runs have seeds that nobody had seen when the grid was made."""
@@ -93,7 +93,7 @@ SETTINGS = {
     ("pendulum", "off-pac"): Settings(0.002, 0.05, 0.6),
     ("pendulum", "sac"): Settings(0.002, 0.2, 0.6),
     ("pendulum", "sac-one-step"): Settings(0.01, 0.2, 0.0),
-    ("puddle-world", "copdac-q"): Settings(0.01, 0.05, 0.3),
+    ("puddle-world", "copdac-q"): Settings(0.002, 0.2, 0.3),
     ("puddle-world", "off-pac"): Settings(5e-4, 0.05, 0.0),
     ("puddle-world", "sac"): Settings(0.01, 0.2, 0.6),
     ("puddle-world", "sac-one-step"): Settings(0.002, 0.2, 0.0),

@@ -3,38 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import ClassVar
+import sys
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+NEGLIGIBLE = 1e-6
+"""A step with a ratio below this changes nothing; the mean of all ratios is 1."""
+
 
 class RatioStatistics:
-    """Running statistics of importance ratios since the last ``clear``.
+    """Running statistics of importance ratios since the last ``clear``, and a call once too many count for nothing.
 
     The effective sample size of n samples, (sum rho)^2 / sum rho^2 (Kong, 1992), says how many samples drawn from the
     target policy itself would carry as much: n when b = pi, 1 when one ratio outweighs all the others.
+
+    Args:
+        patience: how many ratios in a row may be negligible; ``clear`` does not interrupt the row.
+        when_idle: called as soon as there are so many, once for each such row.
     """
 
-    NEGLIGIBLE: ClassVar[float] = 1e-6
-    """A step with a ratio below this changes nothing; the mean of all ratios is 1."""
+    __slots__ = ("_idle", "_patience", "_when_idle", "count", "largest", "sum", "sum_of_squares")
 
-    __slots__ = ("_idle_before", "count", "largest", "sum", "sum_of_squares")
-
-    def __init__(self) -> None:
+    def __init__(self, patience: int = sys.maxsize, when_idle: Callable[[], object] = lambda: None) -> None:
+        self._patience = patience
+        self._when_idle = when_idle
         self.restart()
 
     def restart(self) -> None:
-        """Forget everything, also what was before the last ``clear``."""
-        self.count = 0
-        self.largest = 0.0
-        self._idle_before = 0
+        """Forget everything, also how long ratios have been negligible."""
+        self._idle = 0
         self.clear()
 
     def clear(self) -> None:
         """Forget everything but for how long ratios have been negligible."""
-        self._idle_before = self._idle
         self.count = 0
         self.sum = 0.0
         self.sum_of_squares = 0.0
@@ -47,6 +50,12 @@ class RatioStatistics:
         self.sum_of_squares += rho * rho
         if rho > self.largest:
             self.largest = rho
+        if rho < NEGLIGIBLE:
+            self._idle += 1
+            if self._idle == self._patience:
+                self._when_idle()
+        elif self._idle:
+            self._idle = 0
 
     def extend(self, ratios: ArrayLike) -> None:
         """Count many ratios at once."""
@@ -56,15 +65,24 @@ class RatioStatistics:
             self.sum += float(values.sum())
             self.sum_of_squares += float(values @ values)
             self.largest = max(self.largest, float(values.max()))
+            self._extend_row(np.flatnonzero(~(values < NEGLIGIBLE)), values.size)
 
-    @property
-    def _idle(self) -> int:
-        """Ratios in a row that were negligible, counted in whole windows."""
-        return self._idle_before + self.count if self.largest < self.NEGLIGIBLE else 0
+    def _extend_row(self, counting: NDArray[np.intp], size: int) -> None:
+        """Go on with the row of negligible ratios.
 
-    def became_idle(self, threshold: int) -> bool:
-        """Whether, in this window, so many ratios in a row have come to be negligible."""
-        return self._idle_before < threshold <= self._idle
+        Args:
+            counting: where those are, in order, that are not negligible.
+            size: how many ratios there are.
+        """
+        first = int(counting[0]) if counting.size else size
+        became = int(self._idle < self._patience <= self._idle + first)
+        if counting.size:
+            self._idle = size - 1 - int(counting[-1])
+            became += int(np.count_nonzero(np.diff(counting) > self._patience)) + int(self._idle >= self._patience)
+        else:
+            self._idle += size
+        for _ in range(became):
+            self._when_idle()
 
     @property
     def mean(self) -> float:

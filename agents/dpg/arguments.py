@@ -17,16 +17,23 @@ def check_action_space(space: spaces.Space) -> None:
     """Refuse what has no gradient.
 
     Raises:
-        AssertionError: not a Box; names algorithms that take the space.
+        AssertionError: no Box of floats; names algorithms that take the space, or what to make of it.
     """
-    assert isinstance(space, spaces.Box), (
+    if isinstance(space, spaces.Discrete):
+        advice = "Use OffPAC, DQN or A3C for Discrete actions."
+    elif isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary):
+        advice = "Use A3C, A2C or PPO, which take it."
+    else:
+        advice = "None of the algorithms here takes it; wrap the environment in a wrapper that makes a Box of it."
+    given = (
         f"The algorithm only supports Box as action space but {space} was provided: a deterministic policy gradient "
-        "needs actions that can be moved a little. "
-        + (
-            "Use OffPAC, DQN or A3C for Discrete actions."
-            if isinstance(space, spaces.Discrete)
-            else "Use A3C, A2C or PPO, which take it."
-        )
+    )
+    assert isinstance(space, spaces.Box), f"{given}needs actions that can be moved a little. {advice}"
+    assert space.dtype is not None
+    assert space.dtype.kind == "f", (
+        f"The algorithm only supports Box of floats as action space but {space} was provided: the fraction that "
+        f"{space.dtype} cuts off would be learned from although it was never executed. Let a wrapper round instead "
+        "(gymnasium.wrappers.TransformAction with a Box of float32 as its action_space)."
     )
 
 

@@ -145,10 +145,19 @@ class _InEnvironmentUnits(Behavior):
         """[n, m] in [-1, 1].
 
         Raises:
+            TypeError: something that is no array of numbers.
             ValueError: wrong shape, NaN or infinity.
         """
         given = self._draw(observations)
-        actions = np.asarray(given.detach().cpu() if hasattr(given, "detach") else given, dtype=np.float64)
+        try:
+            if given is None:
+                raise TypeError("None would be NaN.")
+            actions = np.asarray(given.detach().cpu() if hasattr(given, "detach") else given, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"{self.name} returned {type(given).__name__}, but it must return an array of actions, {means.shape} "
+                "here; of the pair that predict gives return the first, of a distribution a sample."
+            ) from error
         if actions.shape[:1] != means.shape[:1] or actions.size != means.size:
             raise ValueError(
                 f"{self.name} returned actions of shape {actions.shape}, but {means.shape[0]} observation(s) and "
@@ -172,7 +181,7 @@ class _InEnvironmentUnits(Behavior):
 class GivenFunction(_InEnvironmentUnits):
     """A callable: the environment's own observations, batch first, to actions in environment units."""
 
-    name = "The behavior policy"
+    name = "behavior_policy"
 
     def __init__(self, function: Callable[[Any], Any], action_space: spaces.Box) -> None:
         super().__init__(action_space)

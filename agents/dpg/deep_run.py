@@ -16,7 +16,8 @@ from agents.dpg.online import BehaviorRun, FloatArray
 from agents.dpg.perceptrons import perceptron_gradients
 from agents.online.divergence import unusable_noise
 from agents.online.errors import TrainingDivergedError
-from agents.online.run import ended_for_good, final_observations
+from agents.online.final_observations import final_observations
+from agents.online.run import ended_for_good
 from agents.online.unusable import unusable_observations, unusable_step
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ transition is used once, as it comes: there is no replay and no target network, 
 from __future__ import annotations
 
 import pathlib
+from contextlib import nullcontext
 from io import BufferedIOBase
 from typing import Any, ClassVar, Self
 
@@ -25,6 +26,7 @@ from agents.dpg.arguments import check_action_space, check_arguments
 from agents.dpg.behavior import Behavior, BehaviorPolicy, make_behavior
 from agents.dpg.deep_policy import CnnPolicy, DeepPolicy, MlpPolicy, MultiInputPolicy
 from agents.dpg.deep_run import DeepRun
+from agents.dpg.layout import COMPATIBLE_VARIANTS
 from agents.dpg.linear_learner import LinearLearner, make_learner
 from agents.dpg.linear_policy import LinearPolicy, TileCodingPolicy
 from agents.dpg.losses import RunningLosses
@@ -45,7 +47,7 @@ class DPG(OnlineAlgorithm):
     Args:
         policy: "LinearPolicy" or "TileCodingPolicy" (SGD from zero weights), "MlpPolicy", "CnnPolicy" or
             "MultiInputPolicy" (networks, Adam), or such a class.
-        env: id, Gymnasium environment, VecEnv, or a callable that returns either. Box actions.
+        env: id, Gymnasium environment, VecEnv, or a callable that returns either. Box actions, floats.
         learning_rate: actor's step size alpha_theta, a float or a schedule; None is 0.01 for linear policies and 3e-4
             for deep ones. A step size of 0.0 leaves its part as it is, bit for bit.
         critic_learning_rate: alpha_w, of the critic's action part (for deep "opdac" and "on-policy" of all of it); None
@@ -71,7 +73,7 @@ class DPG(OnlineAlgorithm):
 
     Raises:
         ValueError: an argument out of range, or one that does not go with the others.
-        AssertionError: an action space that is not Box.
+        AssertionError: an action space that is not a Box of floats.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -259,9 +261,12 @@ class DPG(OnlineAlgorithm):
 
     def _run(self, total_timesteps: int, callback: BaseCallback, log_interval: int | None, unwatched: bool) -> None:
         assert self.env is not None
+        # Only the on-policy variant asks who behaves what it would do at an episode's last observation.
+        keeping = self.keeping_final_observations() if self.variant == "on-policy" else nullcontext()
         if not self.is_linear:
             run: BehaviorRun = DeepRun(self, total_timesteps, log_interval)
-            run.run(self.env, callback)
+            with keeping:
+                run.run(self.env, callback)
             return
         self._learner = self.make_learner()
         run = LinearRun(self, self._learner, total_timesteps, log_interval)
@@ -269,7 +274,8 @@ class DPG(OnlineAlgorithm):
             if unwatched and run.fits_single(self.env):
                 run.run_single(self.env)
             else:
-                run.run(self.env, callback)
+                with keeping:
+                    run.run(self.env, callback)
         finally:
             self._learner.flush()
             self._learner = None
@@ -293,8 +299,12 @@ class DPG(OnlineAlgorithm):
         record = self.logger.record
         if self._learner is not None:
             self._learner.flush()
+        unused = set() if self.variant == "copdac-gq" else {"secondary_learning_rate"}
+        if not self.is_linear and self.variant not in COMPATIBLE_VARIANTS:
+            unused.add("value_learning_rate")
         for name, rate in zip(self.step_size_names, self.learning_rates(), strict=True):
-            record(f"train/{name}", rate)
+            if name not in unused:
+                record(f"train/{name}", rate)
         if (losses := self.losses.pop()) is not None:
             record("train/actor_loss", losses.actor)
             record("train/critic_loss", losses.critic)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from agents.dpg.behavior import Behavior
 from agents.dpg.linear_learner import LinearLearner, StepSizes
 from agents.dpg.linear_policy import LinearPolicy
-from agents.online.run import OnlineRun, ended_for_good, final_observations
+from agents.online.final_observations import final_observations
+from agents.online.run import OnlineRun, ended_for_good
 
 if TYPE_CHECKING:
     from agents.dpg.dpg import DPG
@@ -130,10 +131,9 @@ class LinearRun(BehaviorRun):
         shape = cast(spaces.Box, model.action_space).shape
         self._space_shape = None if shape == self._low.shape else shape
 
-    def before_callback(self) -> dict[str, Any]:
-        """Bring the policy's weights up to date as well."""
+    def settle(self) -> None:
+        """Carry out what the natural gradient has put off."""
         self.learner.flush()
-        return super().before_callback()
 
     def begin(self, observations: Any) -> None:
         """Features of the first observations."""

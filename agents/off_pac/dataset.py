@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,8 +50,8 @@ def as_dataset(given: Any, observation_space: spaces.Space, action_space: spaces
         observation_space, action_space: what it must fit.
 
     Raises:
-        ValueError: arrays are missing, of different lengths, of the wrong shape or not finite; a probability that is
-            not in (0, 1]. Names the row.
+        ValueError: arrays are missing, of different lengths, of the wrong shape or not finite; an observation that its
+            space cannot hold; a flag that is neither 0 nor 1; a probability that is not in (0, 1]. Names the row.
         MissingExtraError: an id was given and Minari is not installed.
         FileNotFoundError: the data set of this id has not been downloaded.
     """
@@ -65,29 +66,56 @@ def as_dataset(given: Any, observation_space: spaces.Space, action_space: spaces
     missing = [name for name in FIELDS if name not in arrays]
     if missing:
         raise ValueError(f"The data set lacks {', '.join(missing)}, but it needs {', '.join(FIELDS)}; add the arrays.")
-    rewards = np.asarray(arrays["rewards"], dtype=np.float64).reshape(-1)
+    rewards = _rewards(arrays["rewards"])
     n = len(rewards)
+    if n == 0:
+        raise ValueError("The data set has no transitions, but at least one is needed; check how it was collected.")
     observations = _observations(arrays["observations"], observation_space, n, "observations")
     following = _observations(arrays["next_observations"], observation_space, n, "next_observations")
     actions = _actions(arrays["actions"], action_space, n)
     flags = [_flags(arrays[name], n, name) for name in ("terminations", "truncations")]
-    if n == 0:
-        raise ValueError("The data set has no transitions, but at least one is needed; check how it was collected.")
-    bad = np.flatnonzero(~np.isfinite(rewards))
-    if bad.size:
-        raise ValueError(
-            f"rewards[{bad[0]}] is {rewards[bad[0]]}, but rewards must be finite; remove or correct the row."
-        )
     probabilities = arrays.get("behavior_probabilities")
     log_behavior = None if probabilities is None else _log_behavior(probabilities, actions, action_space, n)
     return Dataset(observations, actions, rewards, following, flags[0], flags[1], log_behavior)
+
+
+def _numbers(given: Any, name: str) -> NDArray:
+    """Real numbers, of the type they have."""
+    values = np.asarray(given)
+    if values.dtype.kind == "O":
+        with suppress(TypeError, ValueError):
+            values = values.astype(np.float64)
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"{name} holds {values.dtype}, but it must be an array of real numbers; convert it.")
+    return values
+
+
+def _rewards(given: Any) -> NDArray[np.float64]:
+    if np.ndim(given) == 0:
+        raise ValueError(f"rewards is {given!r}, but it must hold one number for each row; give an array.")
+    rewards = _numbers(given, "rewards").astype(np.float64).reshape(-1)
+    bad = _first_not_finite(rewards)
+    if bad is not None:
+        raise ValueError(
+            f"rewards[{bad}] is {rewards[bad]}, but rewards must be finite, also in float32; remove or correct the row."
+        )
+    return rewards
+
+
+def _first_not_finite(values: NDArray, dtype: Any = np.float32) -> int | None:
+    """The first row that holds NaN or infinity, or a number that is infinite in another type."""
+    if not values.size:
+        return None
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(values.astype(dtype, copy=False)).reshape(len(values), -1).all(axis=1)
+    return None if finite.all() else int(np.argmin(finite))
 
 
 def _observations(given: Any, space: spaces.Space, n: int, name: str) -> Any:
     if isinstance(space, spaces.Dict):
         _check_keys(given, space, name)
         return {key: _observations(given[key], part, n, f"{name}[{key!r}]") for key, part in space.spaces.items()}
-    values = np.asarray(given)
+    values = _numbers(given, name)
     fitting = (n, *(space.shape or ()))
     allowed = [fitting]
     if _holds_images(space, values):
@@ -101,13 +129,60 @@ def _observations(given: Any, space: spaces.Space, n: int, name: str) -> Any:
         )
     if values.shape != fitting:
         values = np.moveaxis(values, -1, 1)
-    if np.issubdtype(values.dtype, np.floating):
-        bad = np.flatnonzero(~np.isfinite(values.reshape(n, -1)).all(axis=1))
-        if bad.size:
+    return _held(values, space, name)
+
+
+def _held(values: NDArray, space: spaces.Space, name: str) -> NDArray:
+    """Observations [n, ...] in the space's own type, which must change nothing but the precision of fractions.
+
+    Raises:
+        ValueError: fractions or values out of bounds in a space of integers; NaN or infinity, also by the conversion.
+    """
+    assert space.dtype is not None
+    if space.dtype.kind == "f":
+        bad = _first_not_finite(values, space.dtype)
+        if bad is not None:
+            with np.errstate(over="ignore"):
+                entry = values[bad][~np.isfinite(values[bad].astype(space.dtype))].flat[0]
             raise ValueError(
-                f"{name}[{bad[0]}] holds NaN or infinity, but observations must be finite; remove the row."
+                f"{name}[{bad}] holds {entry}, but observations must be finite, here in {space.dtype}; remove the row."
             )
+        return values.astype(space.dtype, copy=False)
+    low, high = _integer_bounds(space)
+    if values.dtype == space.dtype and space.dtype.kind == "u" and _covers(low, high, space.dtype):
+        return values
+    fitting = (values >= low) & (values <= high)
+    if values.dtype.kind == "f":
+        fitting &= values == np.floor(values)
+    if not fitting.all():
+        where = tuple(np.argwhere(~fitting)[0].tolist())
+        lowest, highest = (np.broadcast_to(bound, values.shape[1:])[where[1:]] for bound in (low, high))
+        raise ValueError(
+            f"{name}[{where[0]}] holds {values[where]}, but {_shortened(space)} holds whole numbers from {lowest} to "
+            f"{highest} there; give observations as the environment shows them, images in bytes."
+        )
     return values.astype(space.dtype, copy=False)
+
+
+def _integer_bounds(space: spaces.Space) -> tuple[Any, Any]:
+    """Lowest and highest value, of the space's shape or one for all entries."""
+    if isinstance(space, spaces.Discrete):
+        return int(space.start), int(space.start + space.n - 1)
+    if isinstance(space, spaces.MultiDiscrete):
+        return space.start, space.start + space.nvec - 1
+    if isinstance(space, spaces.MultiBinary):
+        return 0, 1
+    assert isinstance(space, spaces.Box)
+    return space.low, space.high
+
+
+def _covers(low: Any, high: Any, dtype: np.dtype) -> bool:
+    limits = np.iinfo(dtype)
+    return bool(np.all(low == limits.min) and np.all(high == limits.max))
+
+
+def _shortened(space: spaces.Space) -> str:
+    return f"{type(space).__name__}{space.shape} of {space.dtype}" if isinstance(space, spaces.Box) else str(space)
 
 
 def _check_keys(given: Any, space: spaces.Dict, name: str) -> None:
@@ -131,7 +206,7 @@ def _holds_images(space: spaces.Space, values: NDArray) -> bool:
 
 
 def _actions(given: Any, space: spaces.Space, n: int) -> NDArray:
-    values = np.asarray(given)
+    values = _numbers(given, "actions")
     if isinstance(space, spaces.Discrete):
         if values.size != n:
             raise ValueError(
@@ -145,15 +220,17 @@ def _actions(given: Any, space: spaces.Space, n: int) -> NDArray:
             )
         return values.astype(np.int64)
     size = int(np.prod(space.shape))  # type: ignore[arg-type]
-    if values.size != n * size or len(values) != n:
+    if values.size != n * size or values.shape[:1] != (n,):
         raise ValueError(
             f"actions has the shape {values.shape}, but {n} rows of {space} need {(n, *(space.shape or ()))}; stack "
             f"them."
         )
     values = values.reshape(n, size).astype(np.float64)
-    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
-    if bad.size:
-        raise ValueError(f"actions[{bad[0]}] holds NaN or infinity, but actions must be finite; remove the row.")
+    row = _first_not_finite(values)
+    if row is not None:
+        raise ValueError(
+            f"actions[{row}] holds {values[row].tolist()}, but actions must be finite, also in float32; remove the row."
+        )
     return values
 
 
@@ -161,11 +238,16 @@ def _flags(given: Any, n: int, name: str) -> NDArray[np.bool_]:
     values = np.asarray(given).reshape(-1)
     if len(values) != n:
         raise ValueError(f"{name} has {len(values)} rows, but rewards has {n}; all arrays need the same length.")
+    for row, value in enumerate([] if values.dtype == bool else values.tolist()):
+        if value not in (0, 1):
+            raise ValueError(
+                f"{name}[{row}] is {value!r}, but it must be True or False, or 1 or 0; say whether the episode ended."
+            )
     return values.astype(bool)
 
 
 def _log_behavior(given: Any, actions: NDArray, space: spaces.Space, n: int) -> NDArray[np.float64]:
-    values = np.asarray(given, dtype=np.float64)
+    values = _numbers(given, "behavior_probabilities").astype(np.float64)
     discrete = isinstance(space, spaces.Discrete)
     full = discrete and values.shape == (n, int(space.n))  # type: ignore[attr-defined]
     if not full and values.size != n:
@@ -177,7 +259,7 @@ def _log_behavior(given: Any, actions: NDArray, space: spaces.Space, n: int) -> 
         )
     values = values if full else values.reshape(n)
     taken = values[np.arange(n), actions] if full else values
-    highest = 1.0 + 1e-4 if discrete else np.inf
+    highest = 1.0 + 1e-4 if discrete else np.finfo(np.float64).max
     bad = np.flatnonzero(~((taken > 0.0) & (taken <= highest)))
     if full and not bad.size:
         bad = np.flatnonzero(~((values >= 0.0).all(axis=1) & (np.abs(values.sum(axis=1) - 1.0) <= 1e-4)))
@@ -185,7 +267,7 @@ def _log_behavior(given: Any, actions: NDArray, space: spaces.Space, n: int) -> 
         raise ValueError(
             f"behavior_probabilities[{bad[0]}] is {values[bad[0]]}, but an action that was taken has a probability "
             f"in (0, 1] "
-            "(a positive density for Box actions) and a whole row adds up to 1; correct the row, or leave all "
+            "(a positive, finite density for Box actions) and a whole row adds up to 1; correct the row, or leave all "
             "probabilities out to have them estimated."
         )
     # Actions that were never possible get the smallest probability there is, so that the logarithm stays finite.

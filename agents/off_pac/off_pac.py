@@ -173,7 +173,7 @@ class OffPAC(OnlineAlgorithm):
         self.rho_bar = rho_bar
         self.ent_coef = ent_coef
         self.max_grad_norm = max_grad_norm
-        self.ratio_statistics = RatioStatistics()
+        self.ratio_statistics = RatioStatistics(IDLE_RATIOS, self._warn_of_idle_ratios)
         self.generator = np.random.default_rng(seed)
         self._n_calls = 0
         self.clear_traces()
@@ -286,7 +286,6 @@ class OffPAC(OnlineAlgorithm):
         self.ratio_statistics.restart()
         if not self.is_linear:
             super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
-            self.warn_if_idle()
             return self
         unwatched = callback is None and not progress_bar
         total_timesteps, callback = self._setup_learn(
@@ -304,7 +303,6 @@ class OffPAC(OnlineAlgorithm):
         finally:
             self._export_traces()
             self._learner = None
-        self.warn_if_idle()
         callback.on_training_end()
         return self
 
@@ -460,19 +458,16 @@ class OffPAC(OnlineAlgorithm):
 
     # logging
 
-    def warn_if_idle(self) -> None:
-        """Say that learning has come to a halt, once it has."""
-        if self.ratio_statistics.became_idle(IDLE_RATIOS):
-            warnings.warn(
-                f"The last {IDLE_RATIOS} importance ratios were all next to 0, so nothing is learned any more: the "
-                "target policy has left what the behavior policy does. Begin anew with a smaller step size "
-                f"(learning_rate={self.learning_rates()[0]:g}), or with a behavior_policy closer to the target policy.",
-                stacklevel=2,
-            )
+    def _warn_of_idle_ratios(self) -> None:
+        warnings.warn(
+            f"The last {IDLE_RATIOS} importance ratios were all next to 0, so nothing is learned any more: the "
+            "target policy has left what the behavior policy does. Begin anew with a smaller step size "
+            f"(learning_rate={self.learning_rates()[0]:g}), or with a behavior_policy closer to the target policy.",
+            stacklevel=2,
+        )
 
     def dump_logs(self) -> None:
         """Log what is known of the episodes, the ratios, the traces and the step sizes."""
-        self.warn_if_idle()
         statistics, record = self.ratio_statistics, self.logger.record
         if statistics.count:
             record("train/rho_mean", statistics.mean)

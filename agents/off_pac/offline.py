@@ -29,6 +29,7 @@ from agents.off_pac.replay_buffers import (
     recorded_space,
 )
 from agents.off_pac.replayed import copy_target
+from agents.online.run import is_watched
 
 if TYPE_CHECKING:
     from agents.off_pac.off_pac import OffPAC
@@ -65,15 +66,17 @@ def learn_from_dataset(
     callback.on_training_start(locals(), globals())
     if model.is_linear:
         model.clear_traces()
-        learner = model.make_learner(1)
+        # The model's own for as long as it lasts: what is saved and logged meanwhile is asked of it.
+        model._learner = learner = model.make_learner(1)
         try:
             learn_in_order(model, learner, dataset, n_epochs, callback, log_interval)
         finally:
             learner.flush()
             model.largest_reward = learner.largest_reward
+            model._learner = None
+            model.clear_traces()
     else:
         learn_from_draws(model, dataset, n_epochs, callback, log_interval)
-    model.warn_if_idle()
     callback.on_training_end()
 
 
@@ -112,6 +115,7 @@ def learn_in_order(
     gaussian = None
     if not discrete:
         gaussian = GaussianActor(cast(ContinuousBehavior, model.behavior), cast(spaces.Box, model.action_space), policy)
+    watched = is_watched(callback)
     for _ in range(n_epochs):
         learner.reset_trace(0)
         for row in range(len(dataset)):
@@ -135,10 +139,13 @@ def learn_in_order(
                 learner.regularize(sizes.secondary * learner.settings.regularization)
             learner.apply(correction, sizes)
             model.ratio_statistics.add(rho)
-            if terminated or dataset.truncations[row]:
-                learner.reset_trace(0)
+            if watched:
+                learner.flush()
             if not _advance(model, 1, callback, log_interval):
                 return
+            # Only now: what is logged tells of the traces as they were.
+            if terminated or dataset.truncations[row]:
+                learner.reset_trace(0)
 
 
 def learn_from_draws(model: OffPAC, dataset: Dataset, n_epochs: int, callback: BaseCallback, log_interval: int) -> None:

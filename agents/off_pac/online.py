@@ -61,6 +61,10 @@ class LinearRun(OnlineRun):
         """Importance ratios and scores of the step."""
         return {"ratios": self._ratios, "scores": self._scores}
 
+    def settle(self) -> None:
+        """Carry out what the regularization has put off."""
+        self.learner.flush()
+
     def learn(self, new_obs: Any, rewards: NDArray, dones: NDArray, infos: list[dict[str, Any]]) -> None:
         """One update for each environment."""
         learner, features = self.learner, self._features

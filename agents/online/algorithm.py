@@ -7,6 +7,8 @@ observations that a behavior policy looks at, and the behavior policy that a fil
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from io import BufferedIOBase
 from typing import Any, ClassVar, Self
 
@@ -17,6 +19,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
 from agents.asynchronous.copies import EnvironmentLike, resolve
+from agents.online.final_observations import KeepsFinalObservations
 from agents.online.images import untransposed
 
 _MODELS = (BaseAlgorithm, BasePolicy)
@@ -36,6 +39,7 @@ class OnlineAlgorithm(OffPolicyAlgorithm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._unsaved_behavior: str | None = None
+        self._keeper: KeepsFinalObservations | None = None
 
     def set_env(self, env: EnvironmentLike, force_reset: bool = True) -> None:
         """Learn from another environment of the same spaces and number of copies from now on.
@@ -72,7 +76,7 @@ class OnlineAlgorithm(OffPolicyAlgorithm):
         super().save(path, *args, **kwargs)
 
     def _excluded_save_params(self) -> list[str]:
-        excluded = super()._excluded_save_params()
+        excluded = [*super()._excluded_save_params(), "_keeper"]
         return [*excluded, "behavior_policy"] if self._unsaved_behavior is not None else excluded
 
     def _check_behavior_is_here(self) -> None:
@@ -106,7 +110,7 @@ class OnlineAlgorithm(OffPolicyAlgorithm):
         """[n_envs, ...] observations just reached as the environment gave them, for a behavior policy to look at.
 
         Args:
-            final: what ``agents.online.run.final_observations`` gave.
+            final: what ``agents.online.final_observations`` gave.
             dones: [n_envs] where an episode ended.
         """
         assert self.env is not None
@@ -115,10 +119,30 @@ class OnlineAlgorithm(OffPolicyAlgorithm):
             return final
         # The wrapper remembers what it normalized; of ended episodes it has seen the next observation since.
         original, restored = self._vec_normalize_env.get_original_obs(), self._vec_normalize_env.unnormalize_obs(final)
+        # What was clipped is not restored, but it may have been kept.
+        kept = {} if self._keeper is None else self._keeper.kept
         if isinstance(restored, dict):
             assert isinstance(original, dict)
-            return {key: _chosen(dones, restored[key], original[key]) for key in original}
-        return _chosen(dones, restored, original)
+            return {
+                key: _chosen(dones, restored[key], original[key], {i: _part(row, key) for i, row in kept.items()})
+                for key in original
+            }
+        return _chosen(dones, restored, original, kept)
+
+    @contextmanager
+    def keeping_final_observations(self) -> Iterator[None]:
+        """Give ``raw_final_observations`` what a normalization would clip, for as long as this lasts."""
+        normalizer = self._vec_normalize_env
+        if normalizer is None:
+            yield
+            return
+        beneath = normalizer.venv
+        normalizer.venv = self._keeper = KeepsFinalObservations(beneath)
+        try:
+            yield
+        finally:
+            normalizer.venv = beneath
+            self._keeper = None
 
     def remember_observations(self, observations: Any, dones: NDArray[np.bool_]) -> None:
         """Keep what the next step starts from."""
@@ -128,7 +152,16 @@ class OnlineAlgorithm(OffPolicyAlgorithm):
             self._last_original_obs = self._vec_normalize_env.get_original_obs()
 
 
-def _chosen(dones: NDArray[np.bool_], where_done: Any, elsewhere: Any) -> NDArray:
+def _part(observation: Any, key: str) -> Any:
+    return observation.get(key) if isinstance(observation, Mapping) else None
+
+
+def _chosen(dones: NDArray[np.bool_], where_done: Any, elsewhere: Any, kept: Mapping[int, Any]) -> NDArray:
+    """Rows of ``elsewhere``, but where done those that were kept, or else those of ``where_done``."""
     result = elsewhere.copy()
     result[dones] = where_done[dones]
+    for row, observation in kept.items():
+        # A normalization may encode what it shows as the environment's own: then it was not kept in that form.
+        if np.shape(observation) == result[row].shape:
+            result[row] = observation
     return result

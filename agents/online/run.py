@@ -2,8 +2,9 @@
 
 Two loops do the same. ``run`` drives any vector environment and its callbacks. ``run_single`` drives the one
 environment inside a plain DummyVecEnv directly when nobody watches the steps: the copies that the vector interface
-makes cost more than the update of a linear agent. The tests hold them to the same weights, bit for bit; only
-the natural gradient on binary features rounds differently, as it is brought into the table when someone looks at it.
+makes cost more than the update of a linear agent. The tests hold them to the same weights, bit for bit; only what is
+put off on binary features (the natural gradient, TDRC's shrinking) rounds differently, as it is brought into the table
+when someone looks at it.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from typing import Any, TypeGuard
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from agents.online.algorithm import OnlineAlgorithm
+from agents.online.unusable import unusable_step
 
 
 class OnlineRun(ABC):
@@ -53,12 +55,16 @@ class OnlineRun(ABC):
         """An episode has begun in an environment."""
 
     def before_callback(self) -> dict[str, Any]:
-        """Get the model ready to be looked at; names and values that callbacks find among their locals as well."""
+        """Names and values that callbacks find among their locals as well."""
         return {}
+
+    def settle(self) -> None:  # noqa: B027  (only lazy learners have something pending)
+        """Bring the model's weights up to date, for callbacks to look at and to change."""
 
     def run(self, env: VecEnv, callback: BaseCallback) -> None:
         """Step, call back and learn until the budget is used up or a callback says stop."""
         model, total_timesteps = self.model, self.total_timesteps
+        watched = is_watched(callback)
         self.begin(model._last_obs)
         while model.num_timesteps < total_timesteps:
             callback.on_rollout_start()
@@ -69,8 +75,16 @@ class OnlineRun(ABC):
             continue_training = callback.on_step()
             model._update_info_buffer(infos, dones)
 
-            self.learn(new_obs, rewards, dones, infos)
+            try:
+                self.learn(new_obs, rewards, dones, infos)
+            except ValueError as error:
+                # What was learned from came through a normalization, and says neither where nor when.
+                if (unusable := unusable_step(model, new_obs, rewards, dones, infos)) is not None:
+                    raise unusable from error
+                raise
             model._n_updates += env.num_envs
+            if watched:
+                self.settle()
             model.remember_observations(new_obs, dones)
             model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)
             ended = np.flatnonzero(dones).tolist()
@@ -147,29 +161,11 @@ class OnlineRun(ABC):
             self.model.dump_logs()
 
 
+def is_watched(callback: BaseCallback) -> bool:
+    """Whether anybody looks: SB3 makes a callback of None as well."""
+    return not (isinstance(callback, ConvertCallback) and callback.callback is None)
+
+
 def ended_for_good(done: bool, info: dict[str, Any]) -> bool:
     """Whether an episode terminated: no bootstrapping; one that was truncated goes on beyond what is seen."""
     return done and not info.get("TimeLimit.truncated", False)
-
-
-def final_observations(new_obs: Any, dones: NDArray, infos: list[dict[str, Any]]) -> Any:
-    """s' of n transitions: ``new_obs``, but behind an episode's end its last observation and not the next one's first.
-
-    Args:
-        new_obs: [n, ...] or a dictionary of such arrays; returned as it is where no episode ended.
-        dones: [n].
-        infos: n; those of ended episodes hold ``terminal_observation``.
-    """
-    ended = np.flatnonzero(dones).tolist()
-    if not ended:
-        return new_obs
-    if isinstance(new_obs, dict):
-        final = {key: value.copy() for key, value in new_obs.items()}
-        for i in ended:
-            for key, value in infos[i]["terminal_observation"].items():
-                final[key][i] = value
-        return final
-    final = new_obs.copy()
-    for i in ended:
-        final[i] = infos[i]["terminal_observation"]
-    return final

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.online.algorithm import OnlineAlgorithm
-from agents.online.run import final_observations
+from agents.online.final_observations import final_observations
 
 
 def unusable_step(

@@ -15,12 +15,17 @@ def box_dimension(space: spaces.Space, what: str) -> int:
         what: name of the feature map, for the error.
 
     Raises:
-        ValueError: the space is no Box.
+        ValueError: the space is no Box, or one without entries.
     """
     if not isinstance(space, spaces.Box):
         raise ValueError(
             f"{what} got the observation space {space}, but it needs a Box; use one-hot features for discrete "
             "observations, or a wrapper such as gymnasium.wrappers.FlattenObservation that makes a Box of it."
+        )
+    if 0 in space.shape:
+        raise ValueError(
+            f"{what} got an observation space of the shape {space.shape}, but it needs at least one entry; correct the "
+            "environment or its wrappers."
         )
     return int(np.prod(space.shape))
 

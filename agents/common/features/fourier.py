@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from agents.common.features.base import FeatureMap
 from agents.common.features.bounds import box_dimension, finite_bounds
+from agents.common.features.counts import whole
 from agents.common.features.grid import counting
 
 
@@ -25,8 +26,8 @@ class FourierBasis(FeatureMap):
         low, high: bounds that replace those of the space; needed where it has none.
 
     Raises:
-        ValueError: not a Box, no finite bounds, order below 0, or more features than there is room for: there are
-            (order + 1)^d (see ``agents.common.features.room``).
+        ValueError: not a Box, no finite bounds, order no whole number or below 0, or more features than there is
+            room for: there are (order + 1)^d (see ``agents.common.features.room``).
     """
 
     remedy: ClassVar[str] = (
@@ -43,13 +44,11 @@ class FourierBasis(FeatureMap):
     ) -> None:
         dimension = box_dimension(observation_space, "The Fourier basis")
         assert isinstance(observation_space, spaces.Box)
-        if order < 0:
-            raise ValueError(f"order={order}, but it must be at least 0; 3 is the usual choice.")
+        self.order = whole(order, 0, "order", "3 is the usual choice")
         self.low, self.high = finite_bounds(observation_space, low, high, "The Fourier basis")
-        self.order = int(order)
         self.n_features = (self.order + 1) ** dimension
         self.require_room(dimension, "coefficients")
-        self.coefficients = counting(order + 1, dimension).astype(np.float64)
+        self.coefficients = counting(self.order + 1, dimension).astype(np.float64)
         norms = np.linalg.norm(self.coefficients, axis=1)
         self.step_size_scales = 1.0 / np.where(norms == 0.0, 1.0, norms)
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from agents.common.features.base import FeatureMap
 from agents.common.features.bounds import box_dimension, finite_bounds
+from agents.common.features.counts import whole
 
 
 class PolynomialBasis(FeatureMap):
@@ -25,8 +26,8 @@ class PolynomialBasis(FeatureMap):
         low, high: bounds that replace those of the space; needed where it has none.
 
     Raises:
-        ValueError: not a Box, no finite bounds, order below 0, or more features than there is room for: there are
-            (d + order)! / (d! order!) (see ``agents.common.features.room``).
+        ValueError: not a Box, no finite bounds, order no whole number or below 0, or more features than there is
+            room for: there are (d + order)! / (d! order!) (see ``agents.common.features.room``).
     """
 
     remedy: ClassVar[str] = "use a lower order, an observation of fewer dimensions, or a deep policy"
@@ -40,13 +41,11 @@ class PolynomialBasis(FeatureMap):
     ) -> None:
         dimension = box_dimension(observation_space, "The polynomial basis")
         assert isinstance(observation_space, spaces.Box)
-        if order < 0:
-            raise ValueError(f"order={order}, but it must be at least 0; 2 is the default.")
+        self.order = whole(order, 0, "order", "2 is the default")
         self.low, self.high = finite_bounds(observation_space, low, high, "The polynomial basis")
-        self.order = int(order)
         self.n_features = math.comb(dimension + self.order, self.order)
         self.require_room(dimension, "exponents")
-        self.exponents = _exponents(dimension, order)
+        self.exponents = _exponents(dimension, self.order)
 
     @property
     def described(self) -> str:

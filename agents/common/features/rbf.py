@@ -10,7 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from agents.common.features.base import FeatureMap
 from agents.common.features.bounds import box_dimension, finite_bounds
+from agents.common.features.counts import whole
 from agents.common.features.grid import counting
+
+# In units of the box. Much narrower, and the square of the width is 0; much wider, and all functions are the same.
+_NARROWEST, _WIDEST = 1e-9, 1e9
 
 
 class RadialBasis(FeatureMap):
@@ -24,8 +28,9 @@ class RadialBasis(FeatureMap):
         low, high: bounds that replace those of the space; needed where it has none.
 
     Raises:
-        ValueError: not a Box, no finite bounds, fewer than 2 centers, a width that is not positive, or more functions
-            than there is room for: there are n_centers^d (see ``agents.common.features.room``).
+        ValueError: not a Box, no finite bounds, n_centers no whole number or below 2, a width that tells nothing
+            apart, or more functions than there is room for: there are n_centers^d (see
+            ``agents.common.features.room``).
     """
 
     remedy: ClassVar[str] = (
@@ -44,19 +49,18 @@ class RadialBasis(FeatureMap):
     ) -> None:
         dimension = box_dimension(observation_space, "The radial basis")
         assert isinstance(observation_space, spaces.Box)
-        if n_centers < 2:
+        self.n_centers = whole(n_centers, 2, "n_centers", "5 along each dimension is the default")
+        if width is not None and not _NARROWEST <= width <= _WIDEST:
             raise ValueError(
-                f"n_centers={n_centers}, but a grid needs at least 2 along each dimension; 5 is the default."
+                f"width={width}, but it must lie between {_NARROWEST:g} and {_WIDEST:g}; None takes the distance of "
+                "neighboring centers."
             )
-        self.width = 1.0 / (n_centers - 1) if width is None else float(width)
-        if not self.width > 0.0:
-            raise ValueError(f"width={width}, but it must be positive; None takes the distance of neighboring centers.")
+        self.width = 1.0 / (self.n_centers - 1) if width is None else float(width)
         self.low, self.high = finite_bounds(observation_space, low, high, "The radial basis")
         self.normalized = normalized
-        self.n_centers = int(n_centers)
         self.n_features = self.n_centers**dimension
         self.require_room(dimension, "coordinates")
-        self.centers = np.linspace(0.0, 1.0, n_centers)[counting(n_centers, dimension)]
+        self.centers = np.linspace(0.0, 1.0, self.n_centers)[counting(self.n_centers, dimension)]
 
     @property
     def described(self) -> str:

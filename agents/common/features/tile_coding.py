@@ -22,7 +22,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from agents.common.features.base import FeatureMap
 from agents.common.features.bounds import box_dimension, finite_bounds
+from agents.common.features.counts import whole
 from agents.common.features.room import in_words, require_room
+
+_INFINITY = math.inf
 
 
 class TileCoding(FeatureMap):
@@ -41,7 +44,8 @@ class TileCoding(FeatureMap):
         low, high: bounds that replace those of the space; needed where it has none.
 
     Raises:
-        ValueError: not a Box, no finite bounds, counts below 1, or more tiles than there is room for.
+        ValueError: not a Box, no finite bounds, counts that are no whole numbers or below 1, or more tiles than
+            there is room for.
     """
 
     sparse: ClassVar[bool] = True
@@ -62,14 +66,8 @@ class TileCoding(FeatureMap):
         dimension = box_dimension(observation_space, "Tile coding")
         assert isinstance(observation_space, spaces.Box)
         self.low, self.high = finite_bounds(observation_space, low, high, "Tile coding")
-        per_dimension = _per_dimension(n_tiles, dimension)
-        if n_tilings < 1 or per_dimension.min() < 1:
-            raise ValueError(
-                f"n_tilings={n_tilings} and n_tiles={n_tiles}, but both must be at least 1; the usual choice is 10 "
-                f"of each."
-            )
-        self.n_tilings = int(n_tilings)
-        self.n_tiles = tuple(int(count) for count in per_dimension)
+        self.n_tilings = whole(n_tilings, 1, "n_tilings", "10 is usual")
+        self.n_tiles = _per_dimension(n_tiles, dimension)
         self.tiles_per_tiling = math.prod(self.n_tiles)
         self.n_features = self.n_tilings * self.tiles_per_tiling + int(bias)
         self.n_active = self.n_tilings + int(bias)
@@ -112,7 +110,7 @@ class TileCoding(FeatureMap):
         """[n_active] indices of the active tiles, the bias last.
 
         Raises:
-            ValueError: an entry of the observation is NaN, or there are too many or too few.
+            ValueError: an entry of the observation is NaN or infinite, or there are too many or too few.
         """
         entries = np.asarray(observation).ravel().tolist()
         if len(entries) != len(self._axes):
@@ -125,15 +123,14 @@ class TileCoding(FeatureMap):
             position = (value - origin) * scale
             if 0.0 <= position < slices:
                 row = table[int(position)]
-            elif position < 0.0:
+            elif position < 0.0 and value > -_INFINITY:
                 row = table[0]
-            elif position >= slices:
+            elif position >= slices and value < _INFINITY:
                 row = table[-1]
             else:
                 raise ValueError(
-                    f"Tile coding got the observation {entries}, but NaN lies in no tile; mend the environment or "
-                    f"the wrapper "
-                    "that produced it."
+                    f"Tile coding got the observation {entries}, but NaN and infinity lie in no tile; mend the "
+                    "environment or the wrapper that produced it."
                 )
             indices = row if indices is None else indices + row
         assert indices is not None
@@ -143,30 +140,34 @@ class TileCoding(FeatureMap):
         """[n, n_active] indices of the active tiles of n observations, all looked up at once.
 
         Raises:
-            ValueError: an entry of an observation is NaN.
+            ValueError: an entry of an observation is NaN or infinite.
         """
         entries = np.asarray(observations, dtype=np.float64)
         entries = entries.reshape(len(entries), -1)
-        faulty = np.isnan(entries).any(axis=1)
+        faulty = ~np.isfinite(entries).all(axis=1)
         if faulty.any():
             self(entries[np.argmax(faulty)])
         indices = np.zeros((len(entries), self.n_active), dtype=np.intp)
         for column, origin, scale, slices, table in zip(
             entries.T, self._origins, self._scales, self._slices, self._tables, strict=True
         ):
-            indices += table[np.clip((column - origin) * scale, 0, slices - 1).astype(np.intp)]
+            with np.errstate(over="ignore"):
+                position = (column - origin) * scale
+            indices += table[np.clip(position, 0, slices - 1).astype(np.intp)]
         return indices
 
 
-def _per_dimension(n_tiles: int | Sequence[int], dimension: int) -> NDArray[np.int64]:
+def _per_dimension(n_tiles: int | Sequence[int], dimension: int) -> tuple[int, ...]:
     """[dimension] tiles along each."""
-    given = np.asarray(n_tiles, dtype=np.int64)
+    # As objects: numbers beyond what NumPy counts to are for the error that says how much they would take.
+    given = np.asarray(n_tiles, dtype=object)
     if given.shape not in ((), (1,), (dimension,)):
         raise ValueError(
             f"n_tiles={n_tiles}, but it must be one number, or {dimension} for the {dimension} entries of the "
             "observation; correct n_tiles=."
         )
-    return np.broadcast_to(given, (dimension,))
+    counts = tuple(whole(count, 1, "n_tiles", "10 is usual", n_tiles) for count in given.ravel())
+    return counts if len(counts) == dimension else counts * dimension
 
 
 def _shortened(counts: tuple[int, ...]) -> str:

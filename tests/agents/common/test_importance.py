@@ -50,19 +50,35 @@ def test_float32_probabilities_pass():
     assert checked_probabilities(row, 1, 3, "b").dtype == np.float64
 
 
-def test_ratios_become_idle_once_when_enough_in_a_row_were_next_to_nothing():
-    statistics = RatioStatistics()
+def one_by_one(statistics, ratios):
+    for rho in ratios:
+        statistics.add(rho)
 
-    def window(ratios):
-        statistics.extend(ratios)
-        became = statistics.became_idle(5)
-        statistics.clear()
-        return became
 
-    assert [window([0.0, 1e-9]), window([0.0, 0.0]), window([0.0]), window([0.0])] == [False, False, True, False]
-    assert [window([0.0, 0.3]), window([0.0] * 4), window([0.0])] == [False, False, True]
+def together(statistics, ratios):
+    statistics.extend(ratios)
+
+
+@pytest.mark.parametrize("give", [one_by_one, together])
+def test_ratios_are_idle_once_enough_in_a_row_were_next_to_nothing_wherever_the_log_is_written(give):
+    calls = []
+    statistics = RatioStatistics(5, lambda: calls.append(1))
+
+    def told(*ratios):
+        before = len(calls)
+        give(statistics, ratios)
+        return len(calls) - before
+
+    # One that counts is among the first three; the five in a row come after it.
+    assert [told(0.0, 0.3, 0.0), told(0.0, 1e-9, 0.0), told(0.0)] == [0, 0, 1]
+    statistics.clear()
+    assert told(*[0.0] * 20) == 0
+    assert [told(1.0, 0.0, 0.0, 0.0, 0.0), told(0.0)] == [0, 1]
+    assert told(0.0, 0.3, *[0.0] * 5, 0.3) == 1
+    statistics.clear()
+    assert [told(*[0.0] * 4), told(0.5), told(*[0.0] * 4)] == [0, 0, 0]
     statistics.restart()
-    assert [window([0.0] * 4), window([])] == [False, False]
+    assert [told(*[0.0] * 4), told(), told(math.nan), told(*[0.0] * 4)] == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

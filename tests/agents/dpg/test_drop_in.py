@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -106,6 +107,8 @@ def test_environments_come_as_id_callable_instance_or_vector() -> None:
         (spaces.Discrete(3), "OffPAC, DQN or A3C"),
         (spaces.MultiDiscrete([2, 3]), "A3C, A2C or PPO"),
         (spaces.MultiBinary(3), "A3C, A2C or PPO"),
+        (spaces.Tuple((spaces.Discrete(2), spaces.Box(-1, 1, (1,)))), "None of the algorithms .*wrapper"),
+        (spaces.Dict({"a": spaces.Box(-1, 1, (1,))}), "None of the algorithms .*wrapper"),
     ],
 )
 @pytest.mark.parametrize("policy", ["LinearPolicy", "MlpPolicy"])
@@ -114,6 +117,41 @@ def test_other_action_spaces_are_an_assertion_that_names_who_takes_them(policy: 
     env.action_space = space
     with pytest.raises(AssertionError, match=f"only supports Box .*{named}"):
         DPG(policy, env)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8, bool])
+@pytest.mark.parametrize("policy", ["LinearPolicy", "MlpPolicy"])
+def test_boxes_of_integers_are_refused_as_what_is_executed_would_not_be_what_was_learned_from(
+    policy: str, dtype: Any
+) -> None:
+    env = BoxProcess("vector")
+    env.action_space = spaces.Box(0, 1, (2,), dtype)
+    with pytest.raises(AssertionError, match=f"only supports Box .*{np.dtype(dtype)}.*TransformAction.*float32"):
+        DPG(policy, env)
+
+
+@pytest.mark.parametrize("policy", ["LinearPolicy", "MlpPolicy"])
+@pytest.mark.parametrize("n_envs", [1, 2])
+def test_behind_a_normalization_a_callable_sees_the_environments_own_last_observations(
+    n_envs: int, policy: str, tmp_path: Path
+) -> None:
+    # Clipped so tightly that what is normalized cannot be restored; the on-policy variant looks at every s'.
+    processes = DummyVecEnv([lambda: BoxProcess("vector", cap=3) for _ in range(n_envs)])
+    env = VecNormalize(processes, clip_obs=0.1)
+    points = BoxProcess("vector").points
+    seen = []
+
+    def behavior(observations: Any) -> Any:
+        seen.extend(np.array(observations))
+        return np.tile([0.5, 0.2], (len(observations), 1))
+
+    kwargs = {} if policy == "LinearPolicy" else {"net_arch": [5]}
+    model = DPG(policy, env, variant="on-policy", behavior_policy=behavior, policy_kwargs=kwargs, seed=0)
+    model.learn(60, callback=CheckpointCallback(20, str(tmp_path)))
+    assert model._episode_num > 10
+    for observation in seen:
+        assert (observation == points).all(axis=1).any()
+    assert env.venv is processes
 
 
 @pytest.mark.parametrize(
@@ -423,6 +461,10 @@ def test_a_model_as_behavior_is_not_stored_and_learning_asks_for_it(tmp_path: An
     [
         (lambda o: np.zeros((len(o), 3)), ValueError, r"shape \(1, 3\)"),
         (lambda o: np.full((len(o), 2), np.nan), ValueError, "must be finite"),
+        (lambda o: "left", TypeError, r"behavior_policy returned str, but .* array of actions, \(1, 2\) here"),
+        (lambda o: None, TypeError, "behavior_policy returned NoneType, but"),
+        (lambda o: (np.zeros((len(o), 2)), None), TypeError, "behavior_policy returned tuple, but .* first"),
+        (lambda o: th.distributions.Normal(th.zeros(1, 2), 1.0), TypeError, "returned Normal, but .* sample"),
         ("uniform", TypeError, "behavior_policy='uniform'"),
         (0.3, TypeError, "behavior_policy=0.3"),
     ],
@@ -570,8 +612,7 @@ def test_a_reward_that_is_nan_is_that_of_one_environment_at_one_step(policy: str
             return observation, np.nan if len(self.received) == 4 else reward, *rest
 
     env = DummyVecEnv([lambda: BoxProcess("vector"), lambda: Breaks("vector")])
-    where = " in environment 1 at step 8" if policy == "MlpPolicy" else ""
-    with pytest.raises(ValueError, match=f"reward nan{where}, but it must be finite"):
+    with pytest.raises(ValueError, match="reward nan in environment 1 at step 8, but it must be finite"):
         DPG(policy, env, seed=0).learn(30)
 
 

@@ -152,3 +152,17 @@ def test_a_model_that_was_loaded_logs_its_losses_from_the_beginning(tmp_path: An
     losses = model.losses.pop()
     assert losses is not None
     assert losses.critic > 0.0
+
+
+@pytest.mark.parametrize("policy", ["LinearPolicy", "MlpPolicy"])
+@pytest.mark.parametrize("variant", ["copdac-q", "copdac-gq", "opdac", "on-policy"])
+def test_only_step_sizes_that_something_moves_by_are_logged(variant, policy):
+    model, entries = frozen(policy, variant, 1)
+    model.learn(60, log_interval=1)
+    logged = {key.removeprefix("train/") for key in entries.rows[-1][1] if key.endswith("learning_rate")}
+    needed = {"learning_rate", "critic_learning_rate"}
+    if variant.startswith("copdac") or policy == "LinearPolicy":
+        needed.add("value_learning_rate")
+    if variant == "copdac-gq":
+        needed.add("secondary_learning_rate")
+    assert logged == needed

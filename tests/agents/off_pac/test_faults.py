@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.wrappers import TransformAction
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+from agents.dpg import DPG
 from agents.off_pac import OffPAC, TrainingDivergedError
 from tests.agents.off_pac.toys import Reach, SmallProcess
 
@@ -78,6 +80,21 @@ def test_a_deep_agent_refuses_an_observation_that_is_not_finite_when_it_comes(st
     assert model.replay_buffer.size() == max(step - 1, 0)
 
 
+@pytest.mark.parametrize("algorithm", [OffPAC, DPG])
+@pytest.mark.parametrize(("what", "given"), [("reward", "reward inf in"), ("observation", r"observation .*inf.* in")])
+def test_a_linear_agent_names_what_the_environment_gave_and_not_what_a_normalization_made_of_it(what, given, algorithm):
+    def make(step):
+        env = Breaks(step, what, np.inf)
+        if algorithm is DPG:
+            env.action_space = spaces.Box(0.0, 1.0, (1,))
+            env = TransformAction(env, lambda action: int(action[0] > 0.5), env.action_space)
+        return env
+
+    env = VecNormalize(DummyVecEnv([lambda: make(99), lambda: make(5)]))
+    with pytest.raises(ValueError, match=rf"{given} environment 1 at step 10, but .* finite"):
+        algorithm("LinearPolicy", env, seed=0).learn(30)
+
+
 @pytest.mark.parametrize("critic", ["gtd", "tdrc"])
 @pytest.mark.parametrize("callback", [None, lambda *_: True])
 @pytest.mark.parametrize("trace_decay", [0.0, 0.7])
@@ -101,7 +118,7 @@ def test_what_diverges_with_the_regularized_critic_is_not_advised_to_use_it():
         plain.learn(50_000)
 
 
-@pytest.mark.parametrize("log_interval", [1, 100])
+@pytest.mark.parametrize("log_interval", [1, 100, 3000, None])
 def test_a_policy_that_left_what_the_behavior_does_is_warned_of_once(log_interval):
     # The mean lies far outside of the box after the first step, every density there is 0, and nothing moves any more.
     model = OffPAC("LinearPolicy", Reach(), learning_rate=1e6, seed=0)
@@ -123,6 +140,18 @@ def test_data_of_a_behavior_that_the_policy_has_left_are_warned_of():
     model.policy.table()[0, 0] = 1e6
     with pytest.warns(UserWarning, match="nothing is learned"):
         model.learn_from(data)
+
+
+def test_the_warning_comes_after_a_thousand_ratios_whenever_the_last_entry_was_logged():
+    model = OffPAC("LinearPolicy", Reach(), learning_rate=0.0, seed=0)
+
+    def callback(*_):
+        if model.num_timesteps == 500:
+            model.policy.table()[0, 0] = 1e6
+        return model.num_timesteps < 1510
+
+    with pytest.warns(UserWarning, match="nothing is learned"):
+        model.learn(10_000, callback=callback, log_interval=700)
 
 
 @pytest.mark.parametrize("env", [Reach, SmallProcess])
