@@ -72,7 +72,10 @@ class DeepRun(BehaviorRun):
         # A sum, as NaN in one of the two must not be lost; and compared so that NaN fails as well.
         norm = gradients.norm() + float(np.abs(found.deltas).max())
         if not norm < _LIMIT:
-            raise self._divergence(norm, unusable_step(model, new_obs, rewards, dones, infos), next_actions)
+            unusable = unusable_step(model, new_obs, rewards, dones, infos)
+            if unusable is None and next_actions is not None and not np.isnan(self._means(final)).any():
+                unusable = unusable_noise(next_actions.ravel().tolist())
+            raise self._divergence(norm, unusable)
         self._step()
         self._losses.add(float(found.values.sum()), float(np.square(found.deltas).sum()), len(rewards))
         # What comes next was not among the transitions where an episode ended.
@@ -85,16 +88,13 @@ class DeepRun(BehaviorRun):
             group["lr"] = rate
         self.optimizer.step()
 
-    def _divergence(self, norm: float, unusable: ValueError | None, next_actions: FloatArray | None) -> Exception:
+    def _divergence(self, norm: float, unusable: ValueError | None) -> Exception:
         """The error of a gradient that is not to be applied.
 
         Args:
             norm: its norm.
-            unusable: the error of the environment, if that is at fault.
-            next_actions: [n, m] a', for the on-policy variant.
+            unusable: the error of the environment or of the noise, if one of them is at fault.
         """
-        if unusable is None and next_actions is not None:
-            unusable = unusable_noise(next_actions.ravel().tolist())
         # The parameters are finite: no gradient that is not was ever applied.
         return unusable or TrainingDivergedError(
             f"The gradient at step {self.model.num_timesteps} has the norm {norm:.1e} and was not applied: "

@@ -7,7 +7,6 @@ transition is used once, as it comes: there is no replay and no target network, 
 from __future__ import annotations
 
 import pathlib
-from contextlib import nullcontext
 from io import BufferedIOBase
 from typing import Any, ClassVar, Self
 
@@ -261,23 +260,20 @@ class DPG(OnlineAlgorithm):
 
     def _run(self, total_timesteps: int, callback: BaseCallback, log_interval: int | None, unwatched: bool) -> None:
         assert self.env is not None
-        # Only the on-policy variant asks who behaves what it would do at an episode's last observation.
-        keeping = self.keeping_final_observations() if self.variant == "on-policy" else nullcontext()
         if not self.is_linear:
             run: BehaviorRun = DeepRun(self, total_timesteps, log_interval)
-            with keeping:
-                run.run(self.env, callback)
+            run.run(self.env, callback)
             return
-        self._learner = self.make_learner()
-        run = LinearRun(self, self._learner, total_timesteps, log_interval)
+        learner = self.make_learner()
+        run = LinearRun(self, learner, total_timesteps, log_interval)
+        self._learner = learner
         try:
             if unwatched and run.fits_single(self.env):
                 run.run_single(self.env)
             else:
-                with keeping:
-                    run.run(self.env, callback)
+                run.run(self.env, callback)
         finally:
-            self._learner.flush()
+            learner.flush()
             self._learner = None
 
     def make_learner(self) -> LinearLearner:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from agents.dpg.behavior import Behavior
 from agents.dpg.linear_learner import LinearLearner, StepSizes
@@ -86,6 +88,12 @@ class BehaviorRun(OnlineRun):
         self._scaled = self._act()
         executable = self._executable(self._scaled)
         return executable, executable
+
+    def step(self, env: VecEnv, actions: Any) -> VecEnvStepReturn:
+        """Where a' is asked of somebody who looks at the environment's own s', that is kept."""
+        if self._sarsa and self._behavior.uses_observations:
+            return self.model.step_keeping_final_observations(actions)
+        return super().step(env, actions)
 
     def before_callback(self) -> dict[str, Any]:
         """DDPG's name for the actions in [-1, 1]."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 
 from agents.errors import MissingExtraError
 
@@ -201,8 +201,9 @@ def _check_keys(given: Any, space: spaces.Dict, name: str) -> None:
 
 
 def _holds_images(space: spaces.Space, values: NDArray) -> bool:
-    """Whether a Box is one of images, also where VecNormalize has replaced its bounds and its type."""
-    return is_image_space(space) or (is_image_space(space, normalized_image=True) and values.dtype == np.uint8)
+    """Whether a Box is one of images, channel first, also where VecNormalize has replaced its bounds and its type."""
+    images = is_image_space(space) or (is_image_space(space, normalized_image=True) and values.dtype == np.uint8)
+    return images and is_image_space_channels_first(space)  # type: ignore[arg-type]
 
 
 def _actions(given: Any, space: spaces.Space, n: int) -> NDArray:

@@ -293,8 +293,9 @@ class OffPAC(OnlineAlgorithm):
         )
         callback.on_training_start(locals(), globals())
         assert self.env is not None
-        self._learner = self.make_learner(self.n_envs)
-        run = LinearRun(self, self._learner, total_timesteps, log_interval)
+        learner = self.make_learner(self.n_envs)
+        run = LinearRun(self, learner, total_timesteps, log_interval)
+        self._learner = learner
         try:
             if unwatched and run.fits_single(self.env):
                 run.run_single(self.env)

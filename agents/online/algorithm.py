@@ -7,8 +7,7 @@ observations that a behavior policy looks at, and the behavior policy that a fil
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from io import BufferedIOBase
 from typing import Any, ClassVar, Self
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from agents.asynchronous.copies import EnvironmentLike, resolve
 from agents.online.final_observations import KeepsFinalObservations
@@ -129,20 +129,21 @@ class OnlineAlgorithm(OffPolicyAlgorithm):
             }
         return _chosen(dones, restored, original, kept)
 
-    @contextmanager
-    def keeping_final_observations(self) -> Iterator[None]:
-        """Give ``raw_final_observations`` what a normalization would clip, for as long as this lasts."""
+    def step_keeping_final_observations(self, actions: Any) -> VecEnvStepReturn:
+        """A step of the environment, after which ``raw_final_observations`` knows what a normalization has clipped."""
+        assert self.env is not None
         normalizer = self._vec_normalize_env
         if normalizer is None:
-            yield
-            return
+            return self.env.step(actions)
         beneath = normalizer.venv
-        normalizer.venv = self._keeper = KeepsFinalObservations(beneath)
+        if self._keeper is None or self._keeper.venv is not beneath:
+            self._keeper = KeepsFinalObservations(beneath)
+        # For the step alone: callbacks compare the wrappers with those of an evaluation's environment.
+        normalizer.venv = self._keeper
         try:
-            yield
+            return self.env.step(actions)
         finally:
             normalizer.venv = beneath
-            self._keeper = None
 
     def remember_observations(self, observations: Any, dones: NDArray[np.bool_]) -> None:
         """Keep what the next step starts from."""

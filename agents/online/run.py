@@ -17,9 +17,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from agents.online.algorithm import OnlineAlgorithm
-from agents.online.unusable import unusable_step
+from agents.online.unusable import unusable_observations, unusable_rewards, unusable_step
 
 
 class OnlineRun(ABC):
@@ -61,15 +62,20 @@ class OnlineRun(ABC):
     def settle(self) -> None:  # noqa: B027  (only lazy learners have something pending)
         """Bring the model's weights up to date, for callbacks to look at and to change."""
 
+    def step(self, env: VecEnv, actions: Any) -> VecEnvStepReturn:
+        """Let the environments execute actions."""
+        return env.step(actions)
+
     def run(self, env: VecEnv, callback: BaseCallback) -> None:
         """Step, call back and learn until the budget is used up or a callback says stop."""
         model, total_timesteps = self.model, self.total_timesteps
         watched = is_watched(callback)
+        self._refuse_unusable(model.raw_observations())
         self.begin(model._last_obs)
         while model.num_timesteps < total_timesteps:
             callback.on_rollout_start()
             actions, clipped_actions = self.decide()
-            new_obs, rewards, dones, infos = env.step(clipped_actions)
+            new_obs, rewards, dones, infos = self.step(env, clipped_actions)
             model.num_timesteps += env.num_envs
             callback.update_locals({**locals(), **self.before_callback()})
             continue_training = callback.on_step()
@@ -93,9 +99,20 @@ class OnlineRun(ABC):
             # Only now: what is logged tells of the traces as they were.
             for i in ended:
                 self.restart(i)
+            if ended:
+                self._refuse_unusable(model.raw_observations())
             if not continue_training:
                 return
             callback.on_rollout_end()
+
+    def _refuse_unusable(self, observations: Any) -> None:
+        """Where an episode begins: later nothing tells when NaN or infinity came.
+
+        Raises:
+            ValueError: names the environment, its step and the place in the observation.
+        """
+        if (unusable := unusable_observations(observations, self.model.num_timesteps)) is not None:
+            raise unusable
 
     # one environment, without callbacks
 
@@ -127,6 +144,7 @@ class OnlineRun(ABC):
         observation: Any = model._last_obs[0]  # type: ignore[index]
         # What stands in a vector environment is rounded to float32.
         rewards, done, info = venv.buf_rews, False, venv.buf_infos[0]
+        self._refuse_unusable(model.raw_observations())
         self.begin_one(observation)
         try:
             while model.num_timesteps < total_timesteps:
@@ -141,6 +159,7 @@ class OnlineRun(ABC):
                     info["terminal_observation"] = observation
                     observation, venv.reset_infos[0] = env.reset()
                     observation = np.asarray(observation, dtype=dtype)
+                    self._refuse_unusable(observation[None])
                     model._update_info_buffer([info], np.array([True]))
                     model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)
                     self._count_episode()
@@ -148,6 +167,13 @@ class OnlineRun(ABC):
                     self.begin_one(observation)
                 elif not constant:
                     model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)
+        except ValueError as error:
+            # What was learned from it knows neither where nor when.
+            now = model.num_timesteps
+            unusable = unusable_rewards(rewards, now) or unusable_observations(observation[None], now)
+            if unusable is not None:
+                raise unusable from error
+            raise
         finally:
             # Leave the vector environment and the model as if every step had gone through them.
             venv.buf_dones[0], venv.buf_infos[0] = done, info

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.online.algorithm import OnlineAlgorithm
-from agents.online.final_observations import final_observations
 
 
 def unusable_step(
@@ -25,8 +24,11 @@ def unusable_step(
         # One NaN, and the statistics make NaN of what every environment gives.
         new_obs, rewards = normalizer.get_original_obs(), normalizer.get_original_reward()
     found = unusable_rewards(rewards, step) or unusable_observations(new_obs, step)
-    if found is None and dones.any():
-        found = unusable_observations(final_observations(new_obs, dones, infos), step)
+    # One by one: wrappers above a normalization may have given them another shape than what it remembers.
+    for env in np.flatnonzero(dones).tolist():
+        last = infos[env]["terminal_observation"]
+        row = {key: value[None] for key, value in last.items()} if isinstance(last, dict) else np.asarray(last)[None]
+        found = found or unusable_observations(row, step, env)
     return found
 
 
@@ -47,12 +49,13 @@ def unusable_rewards(rewards: NDArray, step: int) -> ValueError | None:
     )
 
 
-def unusable_observations(observations: Any, step: int) -> ValueError | None:
+def unusable_observations(observations: Any, step: int, first_env: int = 0) -> ValueError | None:
     """The error of the first environment whose observation holds NaN or infinity, if there is one.
 
     Args:
         observations: [n, ...] or a dictionary of such arrays.
         step: when they came, in environment steps.
+        first_env: the environment of the first row.
     """
     parts = observations.items() if isinstance(observations, dict) else (("", observations),)
     for key, values in parts:
@@ -63,6 +66,6 @@ def unusable_observations(observations: Any, step: int) -> ValueError | None:
         place = f"index {', '.join(map(str, index))}: {values[(env, *index)]}"
         return ValueError(
             f"The {f'entry {key!r} of the ' if key else ''}observation holds NaN or infinity ({place}) in environment "
-            f"{env} at step {step}, but it must be finite; mend the environment."
+            f"{first_env + env} at step {step}, but it must be finite; mend the environment."
         )
     return None

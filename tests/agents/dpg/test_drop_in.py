@@ -154,6 +154,22 @@ def test_behind_a_normalization_a_callable_sees_the_environments_own_last_observ
     assert env.venv is processes
 
 
+@pytest.mark.parametrize("policy", ["LinearPolicy", "MlpPolicy"])
+def test_an_evaluation_behind_a_normalization_finds_the_wrappers_that_it_was_given(policy: str) -> None:
+    def normalized() -> VecNormalize:
+        return VecNormalize(DummyVecEnv([lambda: BoxProcess("vector", cap=3)]))
+
+    kwargs = {} if policy == "LinearPolicy" else {"net_arch": [5]}
+    behaviors: list[Any] = [None, lambda observations: np.tile([0.5, 0.2], (len(observations), 1))]
+    for behavior in behaviors:
+        env = normalized()
+        model = DPG(policy, env, variant="on-policy", behavior_policy=behavior, policy_kwargs=kwargs, seed=0)
+        # SB3's callback compares the wrappers of both environments one by one.
+        evaluation = EvalCallback(normalized(), eval_freq=20, n_eval_episodes=1, verbose=0)
+        model.learn(60, callback=evaluation)
+        assert evaluation.n_calls == 60
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

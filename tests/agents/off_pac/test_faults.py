@@ -101,9 +101,23 @@ def test_a_linear_agent_names_what_the_environment_gave_and_not_what_a_normaliza
 def test_a_linear_agent_does_not_take_an_observation_that_is_nan_for_divergence(trace_decay, callback, critic):
     env = Breaks(7, "observation")
     model = OffPAC("LinearPolicy", env, seed=0, trace_decay=trace_decay, critic=critic)
-    with pytest.raises(ValueError, match="observation holds NaN"):
+    with pytest.raises(ValueError, match=r"observation holds NaN .* in environment 0 at step 7"):
         model.learn(30, callback=callback)
     assert np.isfinite(model.policy.table()).all()
+
+
+@pytest.mark.parametrize("algorithm", [OffPAC, DPG])
+@pytest.mark.parametrize("policy", ["LinearPolicy", "TileCodingPolicy"])
+@pytest.mark.parametrize("callback", [None, lambda *_: True])
+@pytest.mark.parametrize(("step", "what"), [(0, "observation"), (7, "observation"), (7, "reward")])
+def test_a_linear_agent_says_where_and_when(step, what, callback, policy, algorithm):
+    env = Breaks(step, what)
+    if algorithm is DPG:
+        env = TransformAction(env, lambda action: int(action[0] > 0.5), spaces.Box(0.0, 1.0, (1,)))
+    kwargs = {"low": -3.0, "high": 3.0} if policy == "TileCodingPolicy" else {}
+    model = algorithm(policy, env, policy_kwargs=kwargs, seed=0)
+    with pytest.raises(ValueError, match=rf"{what}.* in environment 0 at step {step}, but it must be finite"):
+        model.learn(30, callback=callback)
 
 
 def test_what_diverges_with_the_regularized_critic_is_not_advised_to_use_it():
