@@ -128,7 +128,7 @@ def main() -> None:
         "A decision is one environment step (Pong: four frames). The ceiling steps the same wrapped environment with "
         "random actions.\n",
         *(table(env_id, found) + "\n" for env_id, found in results.items()),
-        report.provenance("python -m benchmarks.asynchronous " + " ".join(sys.argv[1:])),
+        report.provenance(report.command("benchmarks.asynchronous")),
         "",
     ]
     text = "\n".join(parts)

@@ -129,7 +129,7 @@ def main() -> int:
             *lines,
             f"\nAt most {LIMIT:g} µs for each environment's step, and less than SB3's: {verdict}. The dearest "
             f"vectorized step takes {dearest:.1f} µs.\n",
-            report.provenance("python -m benchmarks.normalization " + " ".join(sys.argv[1:])),
+            report.provenance(report.command("benchmarks.normalization")),
             "",
         ]
     )

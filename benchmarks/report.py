@@ -13,12 +13,29 @@ DATA = RESULTS / "data"
 Not for seconds: those of another machine would mix with one's own."""
 
 
-def provenance(command: str, packages: Iterable[str] = ()) -> str:
+_NOT_MEASURED = ("--output", "--time-limit")
+"""Where runs are kept and how many are made at a time: the same figures without them."""
+
+
+def command(module: str) -> str:
+    """The command that is running, without what changes no figure."""
+    words = ["python -m", module]
+    given = iter(sys.argv[1:])
+    for word in given:
+        name, _, value = word.partition("=")
+        if name not in _NOT_MEASURED:
+            words.append(word)
+        elif not value:
+            next(given, None)
+    return " ".join(words)
+
+
+def provenance(command_line: str, packages: Iterable[str] = ()) -> str:
     """A paragraph for below a table; `packages` are those measured beside the usual ones."""
     names = ("torch", "stable_baselines3", "gymnasium", "numpy", *packages)
     versions = ", ".join(f"{name} {version(name)}" for name in names)
     return (
-        f"Command: `{command.strip()}`. Python {platform.python_version()}, {versions}. Machine: {_processor()}, "
+        f"Command: `{command_line.strip()}`. Python {platform.python_version()}, {versions}. Machine: {_processor()}, "
         f"{len(os.sched_getaffinity(0))} cores, {platform.system()}; one thread a process."
     )
 

@@ -162,7 +162,7 @@ def main() -> None:
             "1e-3. Interleaved runs, one a seed.\n",
             table(seconds),
             "",
-            report.provenance("python -m benchmarks.time_to_solve " + " ".join(sys.argv[1:])),
+            report.provenance(report.command("benchmarks.time_to_solve")),
             "",
         ]
     )

@@ -6,7 +6,6 @@ what a trial without any training takes beyond the construction of its model.
 
 import argparse
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -99,7 +98,7 @@ def main() -> None:
             f"\nTwo workers take {median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}] of one worker's time.\n",
             f"A trial of A2C on CartPole-v1 with one environment step and one evaluation episode takes {trial:.0f} ms, "
             f"building its model alone {model:.0f} ms (medians of 30; journal storage).\n",
-            report.provenance("python -m benchmarks.tuning " + " ".join(sys.argv[1:])),
+            report.provenance(report.command("benchmarks.tuning")),
             "",
         ]
     )

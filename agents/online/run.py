@@ -148,8 +148,8 @@ class OnlineRun(ABC):
         self.begin_one(observation)
         try:
             while model.num_timesteps < total_timesteps:
-                observation, rewards[0], terminated, truncated, info = step(decide())
-                observation = np.asarray(observation, dtype=dtype)
+                given, rewards[0], terminated, truncated, info = step(decide())
+                observation = np.asarray(given, dtype=dtype)
                 done = terminated or truncated
                 model.num_timesteps += 1
                 learn(observation, rewards.item(), terminated)
@@ -157,8 +157,8 @@ class OnlineRun(ABC):
                 info["TimeLimit.truncated"] = truncated and not terminated
                 if done:
                     info["terminal_observation"] = observation
-                    observation, venv.reset_infos[0] = env.reset()
-                    observation = np.asarray(observation, dtype=dtype)
+                    given, venv.reset_infos[0] = env.reset()
+                    observation = np.asarray(given, dtype=dtype)
                     self._refuse_unusable(observation[None])
                     model._update_info_buffer([info], np.array([True]))
                     model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)

@@ -1,6 +1,6 @@
-"""The speed benchmark can be made in pieces."""
+"""The speed benchmark can be made in pieces, and says how it was made."""
 
-from benchmarks import asynchronous
+from benchmarks import asynchronous, report
 
 
 def test_repetitions_in_the_file_are_not_made_again(tmp_path, monkeypatch):
@@ -33,3 +33,9 @@ def test_without_a_file_everything_is_measured_anew(monkeypatch):
     key = ("CartPole-v1", "ceiling", 0, 1.0)
     found = [asynchronous.complete([key], float("inf"), None)[key]["decisions_per_second"] for _ in range(2)]
     assert found == [1.0, 2.0]
+
+
+def test_the_command_below_a_table_names_no_file_of_the_machine(monkeypatch):
+    given = ["asynchronous.py", "--envs", "A", "B", "--output", "/tmp/x", "--seconds", "3", "--time-limit=9"]
+    monkeypatch.setattr("sys.argv", given)
+    assert report.command("benchmarks.asynchronous") == "python -m benchmarks.asynchronous --envs A B --seconds 3"

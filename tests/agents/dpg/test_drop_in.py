@@ -19,7 +19,8 @@ from stable_baselines3.common.envs import IdentityEnvBox
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise, VectorizedActionNoise
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
+from torch import nn
 
 import agents
 from agents.dpg import DPG, TrainingDivergedError
@@ -152,6 +153,15 @@ def test_behind_a_normalization_a_callable_sees_the_environments_own_last_observ
     for observation in seen:
         assert (observation == points).all(axis=1).any()
     assert env.venv is processes
+
+
+def test_a_divergence_where_a_stack_of_frames_ends_is_called_that() -> None:
+    # The normalization beneath remembers single frames, the last observation is a stack of them.
+    env = VecFrameStack(VecNormalize(DummyVecEnv([lambda: BoxProcess("vector", cap=1)])), 2)
+    kwargs = {"activation_fn": nn.ReLU, "net_arch": [16, 16]}
+    model = DPG("MlpPolicy", env, policy_kwargs=kwargs, learning_rate=1e30, critic_learning_rate=1e30, seed=0)
+    with pytest.raises(TrainingDivergedError, match="too large"):
+        model.learn(50)
 
 
 @pytest.mark.parametrize("policy", ["LinearPolicy", "MlpPolicy"])

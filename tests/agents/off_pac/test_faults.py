@@ -120,6 +120,16 @@ def test_a_linear_agent_says_where_and_when(step, what, callback, policy, algori
         model.learn(30, callback=callback)
 
 
+def test_an_observation_that_is_no_array_is_not_hidden_by_the_search_for_what_is_not_finite():
+    class Ragged(SmallProcess):
+        def step(self, action):
+            observation, *rest = super().step(action)
+            return [observation, observation.tolist()[1:]], *rest
+
+    with pytest.raises(ValueError, match="inhomogeneous"):
+        OffPAC("LinearPolicy", Ragged("vector", cap=9), seed=0).learn(30)
+
+
 def test_what_diverges_with_the_regularized_critic_is_not_advised_to_use_it():
     model = OffPAC("LinearPolicy", SmallProcess("vector"), seed=0, critic="tdrc", critic_learning_rate=9.0)
     with pytest.raises(TrainingDivergedError) as failure:
