@@ -45,17 +45,23 @@ TASKS = {
     "puddle-world": Task("actorzoo/ContinuousPuddleWorld-v0", 0.999, n_steps=50_000, n_checkpoints=10, n_episodes=50),
 }
 
-ACTOR_GRID = (5e-4, 2e-3, 1e-2, 5e-2, 0.2, 0.4)
-"""The same for all: COPDAC-Q learns slowly with the smallest ones, the stochastic methods fail with the largest."""
-CRITIC_GRID = (0.05, 0.2)
-THIRD_GRID = {"copdac-q": (0.03, 0.1), "off-pac": (0.0, 0.6), "sac": (0.0, 0.6), "sac-one-step": (0.0,)}
-PUDDLE_WORLDS_THIRD_GRID = {"copdac-q": (0.3,), "off-pac": (0.9,), "sac": (0.9,), "sac-one-step": ()}
-"""Besides: there COPDAC-Q is best at the upper edge of the other."""
+ACTOR_GRID = {
+    "mountain-car": (5e-4, 2e-3, 1e-2, 5e-2, 0.2, 0.4),
+    "pendulum": (5e-4, 2e-3, 1e-2, 5e-2, 0.2, 0.4),
+    "puddle-world": (5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2),
+}
+"""The same for all methods: COPDAC-Q learns slowly with the smallest, the stochastic ones fail with the largest."""
+CRITIC_GRID = (0.05, 0.1, 0.2, 0.4)
+DECAYS = (0.0, 0.3, 0.6, 0.9)
+THIRD_GRID = {"copdac-q": (0.03, 0.1, 0.3, 0.5), "off-pac": DECAYS, "sac": DECAYS, "sac-one-step": (0.0,)}
 SWEEP_STEPS, SWEEP_CHECKPOINTS = 50_000, 6
-MAX_SWEEP_EPISODES, MAX_SWEEP_EPISODE_STEPS = 10, 1000
+MAX_SWEEP_EPISODES = 20
+MAX_SWEEP_EPISODE_STEPS = {"mountain-car": 1000, "pendulum": 1000, "puddle-world": 300}
 """At each checkpoint: policies that get stuck take their time, and a sweep has many."""
-FIRST_SEEDS, SECOND_SEEDS, N_FINALISTS = (1000,), tuple(range(1001, 1008)), 5
-"""All settings of the grid get the first seeds, each task's and method's best ones the second seeds, too."""
+ROUNDS = ((1, 20), (4, 5), (12, 5))
+"""Seeds that a setting has had at a round's end, and how many of the best go on: one seed tells little about a setting,
+and the best of many after one seed is a lucky one."""
+FIRST_SWEEP_SEED = 1000
 FIRST_FINAL_SEED = 100
 """Final runs have seeds that nobody had seen when the grid was made."""
 
@@ -93,10 +99,10 @@ SETTINGS = {
     ("pendulum", "off-pac"): Settings(0.002, 0.05, 0.6),
     ("pendulum", "sac"): Settings(0.002, 0.2, 0.6),
     ("pendulum", "sac-one-step"): Settings(0.01, 0.2, 0.0),
-    ("puddle-world", "copdac-q"): Settings(0.002, 0.2, 0.3),
+    ("puddle-world", "copdac-q"): Settings(0.005, 0.2, 0.5),
     ("puddle-world", "off-pac"): Settings(5e-4, 0.05, 0.0),
     ("puddle-world", "sac"): Settings(0.01, 0.2, 0.6),
-    ("puddle-world", "sac-one-step"): Settings(0.002, 0.2, 0.0),
+    ("puddle-world", "sac-one-step"): Settings(0.005, 0.4, 0.0),
 }
 """The best of ``--sweep``, which had three finalists and two second seeds when these were chosen, except for puddle
 world's COPDAC-Q and SAC without traces."""
@@ -157,31 +163,35 @@ def complete(runs: list[Run], output: Path, jobs: int) -> dict[Run, list[Point]]
 
 def grid(task: str, method: str) -> list[Settings]:
     """The settings that a sweep tries."""
-    third = THIRD_GRID[method] + (PUDDLE_WORLDS_THIRD_GRID[method] if task == "puddle-world" else ())
-    return [Settings(*sizes) for sizes in itertools.product(ACTOR_GRID, CRITIC_GRID, third)]
+    return [Settings(*sizes) for sizes in itertools.product(ACTOR_GRID[task], CRITIC_GRID, THIRD_GRID[method])]
+
+
+def sweep_run(task: str, method: str, settings: Settings, seed: int) -> Run:
+    """A run of a sweep."""
+    n_episodes = min(TASKS[task].n_episodes, MAX_SWEEP_EPISODES)
+    return Run(task, method, settings, seed, SWEEP_STEPS, SWEEP_CHECKPOINTS, n_episodes, MAX_SWEEP_EPISODE_STEPS[task])
 
 
 def sweep(tasks: list[str], methods: list[str], output: Path, jobs: int) -> None:
-    """Every method over its grid, the best settings again with more seeds; prints these, best first."""
+    """Every method over its grid, in each round the best settings of the one before; prints the last, best first."""
     cases = list(itertools.product(tasks, methods))
-    grids = {case: grid(*case) for case in cases}
-    for seeds in (FIRST_SEEDS, FIRST_SEEDS + SECOND_SEEDS):
+    left = {case: grid(*case) for case in cases}
+    for n_seeds, n_left in ROUNDS:
         runs = [
-            Run(task, method, settings, seed, SWEEP_STEPS, SWEEP_CHECKPOINTS, n_episodes, MAX_SWEEP_EPISODE_STEPS)
-            for seed in seeds
+            sweep_run(task, method, settings, seed)
+            for seed in range(FIRST_SWEEP_SEED, FIRST_SWEEP_SEED + n_seeds)
             for task, method in cases
-            for n_episodes in (min(TASKS[task].n_episodes, MAX_SWEEP_EPISODES),)
-            for settings in grids[task, method]
+            for settings in left[task, method]
         ]
         scores: dict[tuple[str, str, Settings], list[float]] = defaultdict(list)
         for run, points in complete(runs, output, jobs).items():
             scores[run[:3]].append(sweep_score(points))
         for case in cases:
-            ranking = sorted(grids[case], key=lambda settings: -np.mean(scores[*case, settings]))
-            grids[case] = ranking[:N_FINALISTS]
+            left[case] = sorted(left[case], key=lambda settings: -np.mean(scores[*case, settings]))[:n_left]
     for case in cases:
-        for settings in grids[case]:
-            print(*case, settings, *(f"{score:.1f}" for score in scores[*case, settings]))
+        for settings in left[case]:
+            mean = np.mean(scores[*case, settings])
+            print(*case, settings, f"{mean:.1f}:", *(f"{score:.1f}" for score in scores[*case, settings]))
 
 
 def sweep_score(points: list[Point]) -> float:

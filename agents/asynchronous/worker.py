@@ -41,7 +41,7 @@ from agents.common.optimizers import clip_gradient
 
 # Between two events of a process whose caller does not look at single steps: often enough for a progress bar, seldom
 # enough to leave the calling process idle.
-_SECONDS_BETWEEN_EVENTS = 0.05
+_SECONDS_BETWEEN_EVENTS = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ class Differential:
     """A function of parameters and its derivatives where the parameters are.
 
     Args:
-        function: (parameters) -> [n, ...], of n states.
+        function: (parameters) -> [n, ...], of n states; it may leave some of them out.
         parameters: where; tensors of any shapes.
     """
 
@@ -32,7 +32,7 @@ class Differential:
         self._row: Tensors | None = None
         if self._output.numel() == 1:
             # One state and one output: the Jacobian is a single gradient, and all products are cheap.
-            self._row = th.autograd.grad(self._output.sum(), self._parameters)
+            self._row = th.autograd.grad(self._output.sum(), self._parameters, materialize_grads=True)
 
     def along(self, direction: Sequence[th.Tensor]) -> th.Tensor:
         """[n, ...] derivative in a direction, grad^T w.
@@ -54,7 +54,9 @@ class Differential:
         """
         if self._row is not None:
             return tuple(th._foreach_mul(self._row, coefficients.detach().reshape(())))
-        return th.autograd.grad(self._output, self._parameters, coefficients.detach(), retain_graph=True)
+        return th.autograd.grad(
+            self._output, self._parameters, coefficients.detach(), retain_graph=True, materialize_grads=True
+        )
 
 
 def _flat(tensors: Tensors) -> th.Tensor:

@@ -68,3 +68,18 @@ def check_arguments(model: DPG) -> None:
             f"value_learning_rate={model.value_learning_rate}, but with variant={model.variant!r} a deep critic is one "
             "network of state and action; its step size is critic_learning_rate."
         )
+
+
+def check_layout(model: DPG) -> None:
+    """Refuse a critic of another form than the one that the policy has.
+
+    Raises:
+        ValueError: names the argument that was changed after the policy had been made.
+    """
+    layout = model.policy.layout
+    for name, made in (("variant", layout.variant), ("full_gq", layout.full_gq)):
+        if getattr(model, name) != made:
+            raise ValueError(
+                f"{name}={getattr(model, name)!r}, but this model's critic was made for {name}={made!r} and cannot "
+                f"become another; make a new model. model.policy.actor can be copied into it."
+            )

@@ -43,12 +43,13 @@ class Behavior(ABC):
     uses_observations: bool = True
 
     @abstractmethod
-    def act(self, observations: Any, means: FloatArray) -> FloatArray:
+    def act(self, observations: Any, means: FloatArray, envs: NDArray[np.int_] | None = None) -> FloatArray:
         """[n, m] actions to execute, in [-1, 1].
 
         Args:
             observations: [n, ...] the environment's own.
             means: [n, m] mu(s), in [-1, 1].
+            envs: [n] whose they are, for noise that has a state for each environment; None for all, in order.
         """
 
     def act_one(self, observation: Any, mean: list[float]) -> list[float]:
@@ -67,6 +68,7 @@ class NoisyMean(Behavior):
     uses_observations = False
 
     def __init__(self, noise: ActionNoise) -> None:
+        self._noise = noise
         # A subclass may do anything in its call.
         self._draw = _normal(noise) if type(noise) is NormalActionNoise else lambda: _numbers(noise())
 
@@ -77,18 +79,24 @@ class NoisyMean(Behavior):
             raise self._misshapen(len(noise), (1, len(mean)))
         return clipped(list(map(add, mean, noise)))
 
-    def act(self, observations: Any, means: FloatArray) -> FloatArray:
+    def act(self, observations: Any, means: FloatArray, envs: NDArray[np.int_] | None = None) -> FloatArray:
         """[n, m] in [-1, 1].
 
         Raises:
             ValueError: the noise is of another size.
         """
-        noise = np.array(self._draw())
+        noise = np.array(self._draw() if envs is None else self._draw_for(envs, means.shape[1]))
         if noise.size != means.size:
             raise self._misshapen(noise.size, means.shape)
         actions = means + noise.reshape(means.shape)
         np.maximum(actions, -1.0, out=actions)
         return np.minimum(actions, 1.0, out=actions)
+
+    def _draw_for(self, envs: NDArray[np.int_], n_entries: int) -> FloatArray:
+        """Noise of some of the environments; what the others have is not asked for, it would take a step."""
+        if isinstance(self._noise, VectorizedActionNoise):
+            return np.array([_numbers(self._noise.noises[env]()) for env in envs.tolist()])
+        return np.array(self._draw()).reshape(-1, n_entries)[envs]
 
     def _misshapen(self, size: int, needed: tuple[int, ...]) -> ValueError:
         return ValueError(
@@ -141,7 +149,7 @@ class _InEnvironmentUnits(Behavior):
     def _draw(self, observations: Any) -> Any:
         """[n, ...] actions in environment units."""
 
-    def act(self, observations: Any, means: FloatArray) -> FloatArray:
+    def act(self, observations: Any, means: FloatArray, envs: NDArray[np.int_] | None = None) -> FloatArray:
         """[n, m] in [-1, 1].
 
         Raises:

@@ -7,7 +7,7 @@ Increments of several environments are summed. ``agents.dpg.perceptrons`` has th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,7 +110,8 @@ class TorchGradients(Gradients):
 
     def norm(self) -> float:
         """Of all gradients."""
-        return float(th.nn.utils.get_total_norm([part.grad for part in self._all], foreach=True))
+        there = [part.grad for part in self._all if part.grad is not None]
+        return float(th.nn.utils.get_total_norm(there, foreach=True))
 
     def _tensor(self, values: NDArray) -> th.Tensor:
         return th.as_tensor(values, dtype=th.float32, device=self.policy.device)
@@ -144,7 +145,7 @@ class TorchGradients(Gradients):
         if layout.gradient_td:
             expected = self._secondary(here, actor, deviations, delta)
             loss = loss + (discounts * expected * next_values).sum()
-        _set(self._critic, th.autograd.grad(loss, self._critic))
+        _set_by(loss, self._critic)
         return delta, values
 
     def _secondary(self, here: Any, actor: Differential, deviations: th.Tensor, delta: th.Tensor) -> th.Tensor:
@@ -177,13 +178,26 @@ class TorchGradients(Gradients):
             chosen = policy.actor(following) if next_actions is None else next_actions
             next_values = policy.critic.q1_forward(following, chosen).squeeze(1)
         delta = (rewards + discounts * next_values - values).detach()
-        _set(self._critic, th.autograd.grad(-(delta * values).sum(), self._critic))
+        _set_by(-(delta * values).sum(), self._critic)
         # theta += alpha grad mu grad_a Q(s, a) at a = mu(s)
         mean_values = policy.critic.q1_forward(here, policy.actor(here)).squeeze(1)
-        _set(self._theta, th.autograd.grad(-mean_values.sum(), self._theta))
+        _set_by(-mean_values.sum(), self._theta)
         return delta, mean_values
 
 
 def _set(parameters: Iterable[th.Tensor], gradients: Iterable[th.Tensor]) -> None:
+    """Of parameters that were frozen there is none, so that the optimizer leaves them alone."""
     for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient.detach()
+        parameter.grad = gradient.detach() if parameter.requires_grad else None
+
+
+def _set_by(loss: th.Tensor, parameters: Sequence[th.Tensor]) -> None:
+    """The derivative of a loss, 0 for parameters that it does not depend on."""
+    learned = [parameter for parameter in parameters if parameter.requires_grad]
+    if learned and loss.requires_grad:
+        gradients = th.autograd.grad(loss, learned, materialize_grads=True)
+    else:
+        gradients = tuple(th.zeros_like(parameter) for parameter in learned)
+    for parameter in parameters:
+        parameter.grad = None
+    _set(learned, gradients)

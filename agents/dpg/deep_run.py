@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import torch as th
 from numpy.typing import NDArray
 
 from agents.dpg.deep_gradients import Gradients, TorchGradients, Transitions
@@ -41,6 +42,7 @@ class DeepRun(BehaviorRun):
         super().__init__(model, total_timesteps, log_interval)
         self.policy = cast(DeepPolicy, model.policy)
         self.optimizer = self.policy.optimizer
+        _check_groups(self.optimizer, self.policy.present(model.step_size_names))
         self._gradients = self._make_gradients()
 
     def _make_gradients(self) -> Gradients:
@@ -59,8 +61,9 @@ class DeepRun(BehaviorRun):
     def learn(self, new_obs: Any, rewards: NDArray, dones: NDArray, infos: list[dict[str, Any]]) -> None:
         """One step of the optimizer."""
         if not self._gradients.stand():
-            # A callback has loaded other weights or dropped the gradients.
+            # A callback has loaded other weights, dropped the gradients or frozen something.
             self._gradients = self._make_gradients()
+            self.begin(self.model._last_obs)
         model, gradients = self.model, self._gradients
         final = final_observations(new_obs, dones, infos)
         next_actions = self._choose_next(final, dones) if self._sarsa else None
@@ -121,3 +124,17 @@ class DeepRun(BehaviorRun):
         groups = self.optimizer.param_groups
         sizes = [max(float(part.detach().abs().max()) for part in group["params"]) for group in groups]
         return names[int(np.argmax(np.nan_to_num(sizes, nan=np.inf)))]
+
+
+def _check_groups(optimizer: th.optim.Optimizer, names: list[str]) -> None:
+    """Refuse an optimizer that knows no parts.
+
+    Raises:
+        ValueError: its groups are not those that the policy made.
+    """
+    if len(optimizer.param_groups) != len(names):
+        raise ValueError(
+            f"policy.optimizer has {len(optimizer.param_groups)} parameter group(s), but there must be one for each of "
+            f"{', '.join(names)}; choose another optimizer by policy_kwargs=dict(optimizer_class=...), or give yours "
+            "the groups of the one that it replaces."
+        )

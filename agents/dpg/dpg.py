@@ -6,6 +6,7 @@ transition is used once, as it comes: there is no replay and no target network, 
 
 from __future__ import annotations
 
+import math
 import pathlib
 from io import BufferedIOBase
 from typing import Any, ClassVar, Self
@@ -21,7 +22,7 @@ from stable_baselines3.common.type_aliases import MaybeCallback, Schedule
 from stable_baselines3.common.utils import FloatSchedule
 
 from agents.asynchronous.copies import EnvironmentLike, resolve
-from agents.dpg.arguments import check_action_space, check_arguments
+from agents.dpg.arguments import check_action_space, check_arguments, check_layout
 from agents.dpg.behavior import Behavior, BehaviorPolicy, make_behavior
 from agents.dpg.deep_policy import CnnPolicy, DeepPolicy, MlpPolicy, MultiInputPolicy
 from agents.dpg.deep_run import DeepRun
@@ -61,7 +62,8 @@ class DPG(OnlineAlgorithm):
             theta where mu(s) is at the edge of the box already: while w points out of it, the mean goes on growing
             unseen, and comes back as slowly. Where optimal actions lie at an edge, prefer the plain gradient.
         full_gq: of "copdac-gq": the secondary weights cover the state's features as well, as in GQ on the concatenated
-            features; False is the form printed in the paper.
+            features; False is the form printed in the paper. The printed form's u sees only the compatible features,
+            whose mean is near 0: v is learned by plain TD, and can diverge off-policy where full GQ does not.
         behavior_policy: who acts. None is mu plus ``action_noise``; else an SB3 model or policy (stochastic ones are
             sampled), or a callable of the environment's own observations (batch first) that returns actions in
             environment units, which are clipped. A model is not stored in the file; pass it to ``load`` again.
@@ -162,11 +164,7 @@ class DPG(OnlineAlgorithm):
 
     def _setup_model(self) -> None:
         self._setup_lr_schedule()
-        defaults = LINEAR_RATES if self.is_linear else (DEEP_RATE,) * 4
-        given = (self.learning_rate, self.critic_learning_rate, self.value_learning_rate, self.secondary_learning_rate)
-        self.step_size_schedules = [
-            FloatSchedule(default if rate is None else rate) for rate, default in zip(given, defaults, strict=True)
-        ]
+        self._setup_critic_schedules()
         self.set_random_seed(self.seed)
         self._convert_train_freq()
         self.behavior: Behavior = self._make_behavior()
@@ -179,6 +177,14 @@ class DPG(OnlineAlgorithm):
             full_gq=self.full_gq,
             **self.policy_kwargs,
         ).to(self.device)
+
+    def _setup_critic_schedules(self) -> None:
+        """alpha_w, alpha_v and alpha_u; the actor's is ``lr_schedule``, SB3's name."""
+        defaults = LINEAR_RATES[1:] if self.is_linear else (DEEP_RATE,) * 3
+        given = (self.critic_learning_rate, self.value_learning_rate, self.secondary_learning_rate)
+        self.critic_schedules = [
+            FloatSchedule(default if rate is None else rate) for rate, default in zip(given, defaults, strict=True)
+        ]
 
     def _make_behavior(self) -> Behavior:
         assert isinstance(self.action_space, spaces.Box)
@@ -205,6 +211,33 @@ class DPG(OnlineAlgorithm):
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "behavior", "_behaving", "_learner", "losses"]
+
+    @classmethod
+    def load(
+        cls,
+        path: str | pathlib.Path | BufferedIOBase,
+        env: EnvironmentLike | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Self:
+        """As SB3's; ``env`` may also be an id or a callable.
+
+        A behavior policy that was a model is not in the file: pass it as ``behavior_policy`` before learning goes on.
+
+        Raises:
+            ValueError: an argument that the stored weights do not fit.
+        """
+        try:
+            model = super().load(path, env, *args, **kwargs)
+        except RuntimeError as error:
+            if changed := sorted({"variant", "full_gq", "policy_kwargs"} & kwargs.keys()):
+                raise ValueError(
+                    f"The file's weights do not fit {', '.join(f'{name}={kwargs[name]!r}' for name in changed)}; load "
+                    "the model as it was saved, or make a new one."
+                ) from error
+            raise
+        check_arguments(model)
+        return model
 
     def save(self, path: str | pathlib.Path | BufferedIOBase, *args: Any, **kwargs: Any) -> None:
         """As SB3's; a behavior policy that is a model is left out."""
@@ -240,10 +273,15 @@ class DPG(OnlineAlgorithm):
             The model.
 
         Raises:
-            ValueError: the behavior policy is not usable, or was not saved with a model that was loaded.
+            ValueError: the behavior policy is not usable, or was not saved with a model that was loaded; an attribute
+                holds what it may not.
             TrainingDivergedError: the weights have grown beyond all use.
         """
         self._check_behavior_is_here()
+        # Here and not only at construction: the attributes are free to be changed between two calls.
+        check_arguments(self)
+        check_layout(self)
+        self._setup_critic_schedules()
         unwatched = callback is None and not progress_bar
         if reset_num_timesteps or self._last_obs is None:
             self.chosen_actions = None
@@ -251,7 +289,6 @@ class DPG(OnlineAlgorithm):
         total_timesteps, callback = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
-        # Here and not only at construction: the attributes are free to be changed between two calls.
         self.behavior = self._make_behavior()
         callback.on_training_start(locals(), globals())
         self._run(total_timesteps, callback, log_interval, unwatched)
@@ -283,10 +320,21 @@ class DPG(OnlineAlgorithm):
         return make_learner(policy.table(), policy.layout, policy.feature_map.sparse, self.natural_gradient)
 
     def learning_rates(self) -> tuple[float, float, float, float]:
-        """alpha_theta, alpha_w, alpha_v and alpha_u of the moment, undivided."""
+        """alpha_theta, alpha_w, alpha_v and alpha_u of the moment, undivided.
+
+        Raises:
+            ValueError: a schedule gives a number that is no step size.
+        """
         progress = self._current_progress_remaining
-        actor, critic, value, secondary = (schedule(progress) for schedule in self.step_size_schedules)
-        return actor, critic, value, secondary
+        critic, value, secondary = (schedule(progress) for schedule in self.critic_schedules)
+        rates = self.lr_schedule(progress), critic, value, secondary
+        for name, rate in zip(self.step_size_names, rates, strict=True):
+            if not 0.0 <= rate < math.inf:
+                raise ValueError(
+                    f"{name} is a schedule that gives {rate} where {progress:.3g} of the progress remains, but a step "
+                    "size must be finite and not negative; correct the schedule."
+                )
+        return rates
 
     # logging
 

@@ -223,7 +223,8 @@ class LinearLearner(ABC):
         finite = largest[name] < math.sqrt(LIMIT)
         if (unusable := unusable_input(reward, *((outputs, action) if finite else ()))) is not None:
             return unusable
-        advice = "" if layout.gradient_td else ', or use variant="copdac-gq"'
+        guarded = layout.full_gq and layout.gradient_td
+        advice = "" if guarded else ', or use variant="copdac-gq" with full_gq=True'
         return TrainingDivergedError(
             f"The weights have diverged (largest actor weight {largest['learning_rate']:.1e}, critic "
             f"{largest['critic_learning_rate']:.1e}, value {largest['value_learning_rate']:.1e}, secondary "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -68,8 +69,11 @@ class BehaviorRun(OnlineRun):
             return chosen
         behavior = self._behavior
         watched = self.model.raw_observations() if behavior.uses_observations else None
-        drawn = behavior.act(watched, self._means_here())
-        return drawn if chosen is None else np.where(np.isnan(chosen), drawn, chosen)
+        if chosen is None:
+            return behavior.act(watched, self._means_here())
+        begun = np.flatnonzero(np.isnan(chosen).any(axis=1))
+        chosen[begun] = behavior.act(_rows(watched, begun), self._means_here()[begun], begun)
+        return chosen
 
     def _executable(self, scaled: FloatArray) -> NDArray:
         """[n, ...] in environment units."""
@@ -96,8 +100,8 @@ class BehaviorRun(OnlineRun):
         return super().step(env, actions)
 
     def before_callback(self) -> dict[str, Any]:
-        """DDPG's name for the actions in [-1, 1]."""
-        return {"buffer_actions": self._scaled}
+        """DDPG's names for the actions in [-1, 1] and for the noise."""
+        return {"buffer_actions": self._scaled, "action_noise": self.model.action_noise}
 
     def _choose_next(self, final: Any, dones: NDArray) -> FloatArray:
         """[n, m] a' at s'; kept to be executed where the episode goes on."""
@@ -231,6 +235,13 @@ class LinearRun(BehaviorRun):
         """The step sizes of now, each divided by the number of active features where the policy asks for it."""
         divisor = self.policy.step_size_divisor
         return StepSizes(*(rate / divisor for rate in self.model.learning_rates()))
+
+
+def _rows(observations: Any, chosen: NDArray[np.int_]) -> Any:
+    """Some of the observations, which may be None or a dictionary."""
+    if isinstance(observations, Mapping):
+        return {key: rows[chosen] for key, rows in observations.items()}
+    return None if observations is None else observations[chosen]
 
 
 def _in_units(part: float, low: float, half_width: float, high: float) -> float:

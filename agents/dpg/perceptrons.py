@@ -55,9 +55,9 @@ class PerceptronGradients(Gradients):
         self._actor, self._critic = Perceptron(actor, 1, n), Perceptron(critic, 1, 2 * n)
 
     def stand(self) -> bool:
-        """Whether parameters and gradients are still where they were; both can be replaced from outside."""
+        """Whether all parameters learn, and they and their gradients are where they were; callers may change both."""
         return all(
-            parameter.grad is gradient and parameter.data_ptr() == address
+            parameter.grad is gradient and parameter.data_ptr() == address and parameter.requires_grad
             for parameter, gradient, address in zip(self._parameters, self._gradients, self._addresses, strict=True)
         )
 
@@ -144,7 +144,7 @@ def perceptron_gradients(policy: DeepPolicy, n: int) -> PerceptronGradients | No
         policy: any deep policy.
         n: number of environments.
     """
-    return PerceptronGradients(policy, n) if _plain(policy) else None
+    return PerceptronGradients(policy, n) if _plain(policy) and _all_learned(policy) else None
 
 
 def _plain(policy: DeepPolicy) -> bool:
@@ -173,6 +173,11 @@ def _known(network: nn.Sequential) -> bool:
         if parameter.grad is None:
             parameter.grad = th.zeros_like(parameter)
     return layers_of(list(network)) is not None
+
+
+def _all_learned(policy: DeepPolicy) -> bool:
+    """Whether no parameter is frozen."""
+    return all(part.requires_grad for group in policy.optimizer.param_groups for part in group["params"])
 
 
 def _flat_gradients(parameters: Sequence[nn.Parameter]) -> tuple[list[th.Tensor], Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from gymnasium import spaces
@@ -44,11 +45,24 @@ class Acting:
     def tensors(self, observations: Any) -> Any:
         """Observations as the policy's network takes them."""
         self.policy.set_training_mode(False)
+        self._explore_anew(observations)
         return self.policy.obs_to_tensor(self._normalized(observations))[0]
 
     def predict(self, observations: Any) -> NDArray:
         """[n, ...] actions in environment units, sampled where the policy is stochastic."""
+        self._explore_anew(observations)
         return self.policy.predict(self._normalized(observations), deterministic=False)[0]
+
+    def _explore_anew(self, observations: Any) -> None:
+        """Draw the noise of generalized state-dependent exploration.
+
+        Its owner draws it once in a while as it learns; nobody does here, and noise that stays is a function of the
+        state, which no critic can tell from the policy.
+        """
+        explorer = getattr(self.policy, "actor", self.policy)
+        if getattr(explorer, "use_sde", False):
+            rows = next(iter(observations.values())) if isinstance(observations, Mapping) else observations
+            explorer.reset_noise(len(rows))
 
     def _normalized(self, observations: Any) -> Any:
         normalizer = None if self.model is None else self.model.get_vec_normalize_env()

@@ -77,7 +77,9 @@ class OnlineRun(ABC):
             actions, clipped_actions = self.decide()
             new_obs, rewards, dones, infos = self.step(env, clipped_actions)
             model.num_timesteps += env.num_envs
-            callback.update_locals({**locals(), **self.before_callback()})
+            # Of every step and nothing but it: in SB3's terms, a rollout is one step long.
+            counts = {"num_collected_steps": 1, "num_collected_episodes": 0}
+            callback.update_locals({**locals(), **counts, **self.before_callback(), "self": model})
             continue_training = callback.on_step()
             model._update_info_buffer(infos, dones)
 

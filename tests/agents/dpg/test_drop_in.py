@@ -356,7 +356,7 @@ def test_callbacks_come_in_ddpgs_order_with_its_locals(policy: str) -> None:
 
 def test_a_callback_that_says_no_ends_learning_at_that_step() -> None:
     model = DPG("LinearPolicy", process(), seed=0)
-    model.learn(1000, callback=lambda locals_, _: locals_["self"].model.num_timesteps < 17)
+    model.learn(1000, callback=lambda locals_, _: locals_["self"].num_timesteps < 17)
     assert model.num_timesteps == 17
     model.learn(10_000, callback=StopTrainingOnMaxEpisodes(max_episodes=5))
     assert model._episode_num == 5
@@ -644,7 +644,7 @@ def test_a_reward_that_is_nan_is_that_of_one_environment_at_one_step(policy: str
 
 def test_an_interrupt_leaves_a_usable_model() -> None:
     def interrupt(locals_: Any, _: Any) -> bool:
-        if locals_["self"].model.num_timesteps == 30:
+        if locals_["self"].num_timesteps == 30:
             raise KeyboardInterrupt
         return True
 

@@ -391,7 +391,7 @@ def test_callbacks_come_in_sb3s_order_with_its_locals(policy):
 
 def test_a_callback_that_says_no_ends_learning_at_that_step():
     model = OffPAC("LinearPolicy", SmallProcess(), seed=0)
-    model.learn(1000, callback=lambda locals_, _: locals_["self"].model.num_timesteps < 17)
+    model.learn(1000, callback=lambda locals_, _: locals_["self"].num_timesteps < 17)
     assert model.num_timesteps == 17
 
 
@@ -599,7 +599,7 @@ def test_an_interrupt_leaves_a_usable_model():
     model = OffPAC("LinearPolicy", SmallProcess(), seed=0, trace_decay=0.5)
 
     def interrupt(locals_, _):
-        if locals_["self"].model.num_timesteps == 30:
+        if locals_["self"].num_timesteps == 30:
             raise KeyboardInterrupt
         return True
 
