@@ -150,7 +150,7 @@ def page(runs: Mapping[str, Sequence[tuning.RunFolder]]) -> str:
             for target, of_target in there
         ),
         "",
-        report.provenance("python -m benchmarks.async_scores"),
+        report.provenance(report.command("benchmarks.async_scores")),
         "",
     ]
     return "\n".join(lines)

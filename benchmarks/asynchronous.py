@@ -101,6 +101,12 @@ def table(env_id: str, results: dict[str, list[Result]]) -> str:
     return "\n".join(lines)
 
 
+def repetitions(results: dict[str, dict[str, list[Result]]]) -> str:
+    """How many there are of each system: fewer than were asked for where a time limit came first."""
+    numbers = {len(runs) for of_env in results.values() for runs in of_env.values()}
+    return " to ".join(str(number) for number in sorted({min(numbers), max(numbers)}))
+
+
 def main() -> None:
     """Measure and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -124,9 +130,9 @@ def main() -> None:
         results[env_id][name].append(result)
     parts = [
         "# Decisions per second\n",
-        f"Median [range] of {arguments.repeats} interleaved repetitions of {arguments.seconds:g} s of training each. "
-        "A decision is one environment step (Pong: four frames). The ceiling steps the same wrapped environment with "
-        "random actions.\n",
+        f"Median [range] of {repetitions(results)} interleaved repetitions of {arguments.seconds:g} s of training "
+        "each. A decision is one environment step (Pong: four frames). The ceiling steps the same wrapped environment "
+        "with random actions.\n",
         *(table(env_id, found) + "\n" for env_id, found in results.items()),
         report.provenance(report.command("benchmarks.asynchronous")),
         "",

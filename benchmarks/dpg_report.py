@@ -75,7 +75,7 @@ def final_returns(curves: Sequence[Sequence[Point]]) -> FloatArray:
 
 
 def control_table(curves: ControlCurves) -> str:
-    """Markdown: final returns with intervals, and how likely a run of COPDAC-Q is better than one of each other."""
+    """Markdown: final returns with intervals, and how likely a run of COPDAC-Q (if there) is better than another."""
     lines = [
         "| task | method | actor | critic | third | seeds | final return | median | sampled | P(COPDAC-Q better) |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
@@ -85,7 +85,7 @@ def control_table(curves: ControlCurves) -> str:
         low, high, n = statistics.interval(final, statistics.mean)
         sampled = np.mean([points[-1].sampled for points in runs])
         better = ""
-        if method != "copdac-q":
+        if method != "copdac-q" and (task, "copdac-q") in curves:
             pair = (final_returns(curves[task, "copdac-q"][1]), final)
             lowest, highest, _ = statistics.improvement_interval([pair])
             better = f"{statistics.probability_of_improvement(*pair):.2f} [{lowest:.2f}, {highest:.2f}]"

@@ -13,7 +13,7 @@ DATA = RESULTS / "data"
 Not for seconds: those of another machine would mix with one's own."""
 
 
-_NOT_MEASURED = ("--output", "--time-limit")
+_NOT_MEASURED = ("--output", "--time-limit", "--runs-dir")
 """Where runs are kept and how many are made at a time: the same figures without them."""
 
 

@@ -272,7 +272,7 @@ SYSTEMS: dict[str, System] = {
         "SB3 A2C, 16 environments, Dummy, n_steps 20", partial(_sb3, cls=A2C, n_envs=16, subprocesses=False, n_steps=20)
     ),
     "ppo-8": System(
-        "SB3 PPO, 8 environments, zoo settings",
+        "SB3 PPO, 8 environments, CartPole's zoo settings",
         partial(_sb3, cls=PPO, n_envs=8, subprocesses=False, **_ZOO_PPO_CARTPOLE),
     ),
     "classic-5": System(

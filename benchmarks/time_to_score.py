@@ -6,8 +6,8 @@ Both numbers of workers use the same settings, those of zoo_configs. Every run i
 have one core each (two of them run side by side), two-worker runs have both. Training is halted while the policy is
 evaluated (20 episodes, deterministic), and the clock with it; a run ends at its first evaluation at or above the
 reference score. A run that never gets there counts as slower than all others. Runs that are in the output file already
-are not repeated, so the benchmark can be made in pieces (--seconds). Besides the ratio of times the table shows its two
-factors, how many steps learning took and how many were made a second.
+are not repeated, so the benchmark can be made in pieces (--time-limit). Besides the ratio of times the table shows its
+two factors, how many steps learning took and how many were made a second.
 """
 
 import argparse
@@ -124,6 +124,18 @@ def start(key: Key, cores: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+def cores_for(n_workers: int) -> list[str]:
+    """What each run of a batch may use, as ``taskset`` takes it.
+
+    Raises:
+        RuntimeError: there are not two cores.
+    """
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    if len(cores) < 2:
+        raise RuntimeError(f"This process may use {len(cores)} core, but two workers are compared on two; allow two.")
+    return [f"{cores[0]},{cores[1]}"] if n_workers == 2 else [str(core) for core in cores]
+
+
 def finish(process: subprocess.Popen[str]) -> Reached:
     """What the process printed last.
 
@@ -198,7 +210,7 @@ def main() -> None:
     parser.add_argument("--envs", nargs="+", choices=list(REFERENCES), default=list(REFERENCES))
     parser.add_argument("--algos", nargs="+", choices=ALGOS, default=list(ALGOS))
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no run after so many seconds")
+    parser.add_argument("--time-limit", type=float, default=math.inf, help="begin no run after so many seconds")
     parser.add_argument("--output", type=Path, default=Path("time_to_score.csv"))
     parser.add_argument(
         "--run", nargs=4, metavar=("ENV", "ALGO", "WORKERS", "SEED"), help="make one run, print seconds and steps"
@@ -214,10 +226,9 @@ def main() -> None:
     missing = [key for key in wanted if key not in done]
     with given.output.open("a", newline="") as file, tqdm(total=len(missing), unit="run") as bar:
         for batch in batches(missing):
-            if time.monotonic() - began > given.seconds:
+            if time.monotonic() - began > given.time_limit:
                 break
-            cores = ["0,1"] if batch[0][2] == 2 else ["0", "1"]
-            processes = [start(key, core) for key, core in zip(batch, cores, strict=False)]
+            processes = [start(key, core) for key, core in zip(batch, cores_for(batch[0][2]), strict=False)]
             for key, process in zip(batch, processes, strict=True):
                 done[key] = finish(process)
                 csv.writer(file).writerow([*key, *done[key]])
@@ -232,7 +243,7 @@ def main() -> None:
             "workers. The speed-up is the ratio of the medians of the seconds.\n",
             table(done),
             "",
-            report.provenance("python -m benchmarks.time_to_score"),
+            report.provenance(report.command("benchmarks.time_to_score")),
             "",
         ]
     )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from gymnasium import spaces
 
 from agents.dpg.layout import COMPATIBLE_VARIANTS, VARIANTS
 
 if TYPE_CHECKING:
+    from agents.dpg.deep_policy import DeepPolicy
     from agents.dpg.dpg import DPG
+    from agents.dpg.linear_policy import LinearPolicy
 
 
 def check_action_space(space: spaces.Space) -> None:
@@ -76,7 +78,7 @@ def check_layout(model: DPG) -> None:
     Raises:
         ValueError: names the argument that was changed after the policy had been made.
     """
-    layout = model.policy.layout
+    layout = cast("DeepPolicy | LinearPolicy", model.policy).layout
     for name, made in (("variant", layout.variant), ("full_gq", layout.full_gq)):
         if getattr(model, name) != made:
             raise ValueError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -72,7 +71,12 @@ class BehaviorRun(OnlineRun):
         if chosen is None:
             return behavior.act(watched, self._means_here())
         begun = np.flatnonzero(np.isnan(chosen).any(axis=1))
-        chosen[begun] = behavior.act(_rows(watched, begun), self._means_here()[begun], begun)
+        means = self._means_here()
+        if behavior.uses_observations:
+            # Always of all environments: a callable may count on as many rows.
+            chosen[begun] = behavior.act(watched, means)[begun]
+        else:
+            chosen[begun] = behavior.act(None, means[begun], begun)
         return chosen
 
     def _executable(self, scaled: FloatArray) -> NDArray:
@@ -235,13 +239,6 @@ class LinearRun(BehaviorRun):
         """The step sizes of now, each divided by the number of active features where the policy asks for it."""
         divisor = self.policy.step_size_divisor
         return StepSizes(*(rate / divisor for rate in self.model.learning_rates()))
-
-
-def _rows(observations: Any, chosen: NDArray[np.int_]) -> Any:
-    """Some of the observations, which may be None or a dictionary."""
-    if isinstance(observations, Mapping):
-        return {key: rows[chosen] for key, rows in observations.items()}
-    return None if observations is None else observations[chosen]
 
 
 def _in_units(part: float, low: float, half_width: float, high: float) -> float:

@@ -319,6 +319,15 @@ def test_gaussian_models_are_used_unclipped():
     assert actions.min() < -2.0
 
 
+@pytest.mark.parametrize("cls", [PPO, SAC])
+def test_state_dependent_exploration_is_drawn_anew_in_every_step(cls):
+    kwargs = {"n_steps": 8, "batch_size": 8} if cls is PPO else {}
+    behavior = make_behavior(cls("MlpPolicy", box_env(), use_sde=True, **small(), **kwargs), box_env().action_space)
+    observation = np.ones((1, 1), dtype=np.float32)
+    drawn = [float(behavior.draw(observation, FixedTarget(1), np.random.default_rng(0))[0][0, 0]) for _ in range(5)]
+    assert len(set(drawn)) == 5
+
+
 def test_the_attribute_may_be_exchanged_between_two_calls_of_learn():
     model = OffPAC("LinearPolicy", SmallProcess(), seed=0)
     model.learn(20)

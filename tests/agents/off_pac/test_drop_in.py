@@ -370,6 +370,7 @@ class Journal(BaseCallback):
         self.events.append("step")
         self.names |= set(self.locals)
         assert self.num_timesteps == self.model.num_timesteps
+        assert self.locals["self"] is self.model
         return True
 
     def _on_rollout_end(self):
