@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.noise import ActionNoise
 from torch import nn
 
 from agents.common.compatible_features import Differential
@@ -107,11 +107,16 @@ def test_the_stochastic_policy_gradient_tends_to_the_deterministic_one() -> None
 
 
 class LinearQuadratic(gym.Env):
-    """s' = .9 s + .5 a, r = -(s^2 + .3 a^2); starts uniform in [-1, 1], truncated after 10 steps."""
+    """s' = .9 s + .5 a, r = -(s^2 + .3 a^2); starts uniform in [-1, 1], ends after 2 steps.
+
+    Args:
+        terminates: whether it ends for good then; else it is a time limit.
+    """
 
     A, B, Q, R = 0.9, 0.5, 1.0, 0.3
 
-    def __init__(self) -> None:
+    def __init__(self, terminates: bool = False) -> None:
+        self.terminates = terminates
         self.observation_space = spaces.Box(-1.5, 1.5, (1,), np.float64)
         self.action_space = spaces.Box(-2.0, 2.0, (1,), np.float64)
 
@@ -125,7 +130,15 @@ class LinearQuadratic(gym.Env):
         reward = -(self.Q * self.s**2 + self.R * a**2)
         self.s = self.A * self.s + self.B * a
         self.clock += 1
-        return np.array([self.s]), reward, False, self.clock >= 10, {}
+        over = self.clock >= 2
+        return np.array([self.s]), reward, over and self.terminates, over and not self.terminates, {}
+
+
+class Coin(ActionNoise):
+    """0.3 or -0.3: all deviations from mu have the same square."""
+
+    def __call__(self) -> np.ndarray:
+        return np.random.choice([-0.3, 0.3], size=1)  # noqa: NPY002  (seeded by the model)
 
 
 def optimal_gain(gamma: float) -> float:
@@ -159,31 +172,45 @@ def optimal_gain(gamma: float) -> float:
 def test_the_optimal_gain_of_a_linear_quadratic_problem_is_learned(arguments: dict[str, Any]) -> None:
     """mu and v have the features 1, s, s^2: v, and the slope of Q at mu(s), are exact.
 
-    What is left out of the critic, the curvature -(R + gamma B^2 P) (a - mu)^2, does not depend on s and is even in the
-    noise, so that its mean goes into v's constant: no bias, only the step sizes' noise. A time limit is bootstrapped
-    through; treated as an end it would give the gain of a finite horizon, which is smaller.
+    What is left out of the critic, the curvature -(R + gamma B^2 P) (a - mu)^2, does not depend on s, and with noise
+    whose square is always the same it is a number that goes into v's constant: no bias, and nothing that does not
+    vanish as mu comes to rest. Hence a tolerance of 2 % (found: 0 to 0.7 %), and it has to be small: a time limit is
+    bootstrapped through, and taken for an end it gives gains that are 12 to 16 % smaller; see the next test.
     """
-    gamma = 0.9
+    learned, at_rest = gain(LinearQuadratic(), arguments)
+    assert optimal_gain(GAMMA) == pytest.approx(0.958, abs=0.001)
+    assert learned == pytest.approx(optimal_gain(GAMMA), rel=0.02)
+    assert np.abs(at_rest) < 0.005
+
+
+def test_an_end_after_two_steps_would_make_another_gain_the_best() -> None:
+    """So that the test above sees a time limit that is taken for an end; after the last step nothing costs any more."""
+    learned, _ = gain(LinearQuadratic(terminates=True), {"variant": "copdac-q"})
+    assert learned < 0.92 * optimal_gain(GAMMA)
+
+
+GAMMA = 0.9
+
+
+def gain(env: LinearQuadratic, arguments: dict[str, Any]) -> tuple[float, float]:
+    """K of the learned a = -K s, and the learned action at s = 0."""
     model = DPG(
         "LinearPolicy",
-        LinearQuadratic(),
+        env,
         # w as a step is far longer than grad mu grad mu^T w; the polynomial critic has longer features
         learning_rate=lambda progress: (0.0005 if "natural_gradient" in arguments else 0.02) * progress,
         critic_learning_rate=lambda progress: (0.3 if arguments["variant"] == "opdac" else 2.0) * progress,
         value_learning_rate=lambda progress: 0.3 * progress,
-        gamma=gamma,
-        action_noise=NormalActionNoise(np.zeros(1), np.full(1, 0.3)),
+        gamma=GAMMA,
+        action_noise=Coin(),
         policy_kwargs={"features": "polynomial", "features_kwargs": {"order": 2}},
         seed=0,
         **arguments,
     )
-    model.learn(30_000)
+    model.learn(15_000)
     points = np.linspace(-0.5, 0.5, 11)
     actions, _ = model.predict(points[:, None])
-    gain = -np.polyfit(points, actions[:, 0], 1)[0]
-    assert optimal_gain(gamma) == pytest.approx(0.958, abs=0.001)
-    assert gain == pytest.approx(optimal_gain(gamma), rel=0.1)
-    assert np.abs(actions[5]) < 0.06
+    return -float(np.polyfit(points, actions[:, 0], 1)[0]), float(actions[5, 0])
 
 
 def test_the_compatible_critics_gradient_is_its_weights_and_its_value_at_the_mean_is_v() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from agents.common.compatible_features import Differential, per_sample_jacobian
 from agents.dpg import DPG, TrainingDivergedError
 from agents.dpg.deep_policy import MlpPolicy
 from agents.dpg.perceptrons import perceptron_gradients
-from tests.agents.dpg.toys import BoxProcess, scaled
+from tests.agents.dpg.toys import HIGH, LOW, BoxProcess, scaled
 from tests.agents.off_pac.tape import Tape
 
 RATES = {"learning_rate": 0.05, "critic_learning_rate": 0.04}
@@ -35,14 +36,13 @@ each_variant = pytest.mark.parametrize("arguments", VARIANTS, ids=lambda given: 
 
 def plain(n_envs: int = 1, **arguments: Any) -> DPG:
     """A model with plain gradient steps, so that increments can be compared."""
-    env = DummyVecEnv([lambda: BoxProcess("vector", dtype=np.float64) for _ in range(n_envs)])
+    env = DummyVecEnv([lambda: BoxProcess("vector", cap=4, dtype=np.float64) for _ in range(n_envs)])
     kwargs = {"net_arch": [5], "activation_fn": nn.Tanh, "optimizer_class": th.optim.SGD}
-    noise = None if "behavior_policy" in arguments else NormalActionNoise(np.zeros(2), np.full(2, 0.9))
+    if "behavior_policy" not in arguments:
+        arguments.setdefault("action_noise", NormalActionNoise(np.zeros(2), np.full(2, 0.9)))
     compatible = arguments.get("variant", "copdac-q").startswith("copdac")
     more = {"value_learning_rate": 0.03} if compatible else {}
-    return DPG(
-        "MlpPolicy", env, policy_kwargs=kwargs, action_noise=noise, seed=1, gamma=0.9, **RATES, **more, **arguments
-    )
+    return DPG("MlpPolicy", env, policy_kwargs=kwargs, seed=1, gamma=0.9, **{**RATES, **more, **arguments})
 
 
 def flat(tensors: Any) -> th.Tensor:
@@ -143,6 +143,43 @@ def test_every_step_is_that_of_the_paper(
     if given["variant"] == "copdac-gq":
         given["secondary_learning_rate"] = 0.02
     model = plain(n_envs, **given)
+
+    def next_actions(_: Any, following: np.ndarray) -> Any:
+        if arguments["variant"] != "on-policy":
+            return None
+        units = np.clip(given["behavior_policy"](following), LOW, HIGH)
+        return th.as_tensor(scaled(units), dtype=th.float32)
+
+    assert_steps_of_the_paper(model, n_envs, arguments, next_actions)
+
+
+@pytest.mark.parametrize("n_envs", [1, 3])
+@pytest.mark.parametrize("by", ["numpy", "torch"])
+def test_sarsas_noise_is_added_to_the_mean_at_the_next_state(
+    n_envs: int, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if by == "torch":
+        by_torch(monkeypatch)
+    # Noise that is always the same tells what it was added to.
+    always = np.array([0.6, -0.4])
+    arguments = {"variant": "on-policy"}
+    model = plain(n_envs, action_noise=NormalActionNoise(always, np.zeros(2)), **arguments)
+
+    def next_actions(policy: Any, following: np.ndarray) -> th.Tensor:
+        with th.no_grad():
+            return (policy(th.as_tensor(following, dtype=th.float32)) + th.as_tensor(always).float()).clamp(-1.0, 1.0)
+
+    assert_steps_of_the_paper(model, n_envs, arguments, next_actions)
+
+
+def assert_steps_of_the_paper(model: DPG, n_envs: int, arguments: dict[str, Any], next_actions: Any) -> None:
+    """25 steps, of which some end an episode in each of the two ways.
+
+    Args:
+        model: from ``plain``.
+        n_envs, arguments: what it was made with.
+        next_actions: (policy before the step, [n, 3] s') -> [n, 2] a', or None.
+    """
     policy: Any = model.policy
     assert perceptron_gradients(policy, n_envs) is not None
     with th.no_grad():
@@ -153,12 +190,8 @@ def test_every_step_is_that_of_the_paper(
         before, tape = copy.deepcopy(policy), Tape()
         model.learn(n_envs, callback=tape, reset_num_timesteps=False)
         (transitions,) = tape.steps
-        next_actions = None
-        if arguments["variant"] == "on-policy":
-            raw = np.stack([t.next_observation for t in transitions])
-            units = np.clip(given["behavior_policy"](raw), *(model.action_space.low, model.action_space.high))  # type: ignore[attr-defined]
-            next_actions = th.as_tensor(scaled(units), dtype=th.float32)
-        changes = spelled_out(before, transitions, next_actions, arguments)
+        following = np.stack([t.next_observation for t in transitions])
+        changes = spelled_out(before, transitions, next_actions(before, following), arguments)
         critic = "value" if policy.layout.compatible else "critic"
         rates = {"theta": 0.05, "w": 0.04, "u": 0.02, "v": 0.03 if critic == "value" else 0.04}
         for name, part in {"theta": "actor", "v": critic, "w": "w", "u": "u"}.items():
@@ -167,7 +200,7 @@ def test_every_step_is_that_of_the_paper(
                 old = flat(getattr(before, part).parameters())
                 th.testing.assert_close(flat(new), old + rates[name] * changes[name], rtol=1e-4, atol=1e-5, msg=name)
         seen |= {(t.terminated, t.truncated) for t in transitions}
-    assert {(False, False), (True, False)} <= seen
+    assert seen == {(False, False), (True, False), (False, True)}
 
 
 @each_variant
@@ -249,6 +282,35 @@ def test_a_step_size_of_zero_freezes_its_part_bit_for_bit(name: str, part: str) 
         assert th.equal(old, flat(getattr(policy, key).parameters())) == (key == part)
 
 
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("learning_rate", "actor"),
+        ("critic_learning_rate", "w"),
+        ("value_learning_rate", "value"),
+        ("secondary_learning_rate", "u"),
+    ],
+)
+@pytest.mark.parametrize("n_envs", [1, 2])
+def test_a_schedule_that_ends_halfway_ends_the_learning_of_its_part_there(name: str, part: str, n_envs: int) -> None:
+    # Of 40 steps the first 20 begin with more than half of the way ahead: 1, 0.975, ..., 0.525.
+    model = plain(n_envs, variant="copdac-gq", **{name: lambda progress: 0.02 if progress > 0.5 else 0.0})
+    parts = ("actor", "w", "value", "u")
+    seen: dict[str, list[th.Tensor]] = {key: [] for key in parts}
+
+    def watch(*_: Any) -> bool:
+        # Called before the step is learned from: the k-th entry is what k updates have made.
+        for key in parts:
+            seen[key].append(flat(getattr(model.policy, key).parameters()).clone())
+        return True
+
+    model.learn(40 * n_envs, callback=watch)
+    for key, weights in seen.items():
+        assert not th.equal(weights[19], weights[20])
+        assert th.equal(weights[20], weights[39]) == (key == part)
+        assert th.equal(weights[20], weights[21]) == (key == part)
+
+
 @each_variant
 def test_images_and_dictionaries_are_learned_from(arguments: dict[str, Any]) -> None:
     image = FakeImageEnv(screen_height=36, screen_width=36, n_channels=1, discrete=False)
@@ -290,3 +352,19 @@ def test_adam_is_one_optimizer_with_a_group_for_each_part() -> None:
         optimizer = DPG("MlpPolicy", "Pendulum-v1", variant=variant).policy.optimizer
         assert isinstance(optimizer, th.optim.Adam)
         assert len(optimizer.param_groups) == n_groups
+
+
+def test_adam_goes_on_after_loading_where_it_stopped(tmp_path: Path) -> None:
+    model = DPG("MlpPolicy", BoxProcess("vector"), policy_kwargs={"net_arch": [5]}, seed=0)
+    model.learn(30).save(tmp_path / "model")
+    loaded = DPG.load(tmp_path / "model", env=BoxProcess("vector"))
+    kept, found = (part.policy.optimizer.state_dict()["state"] for part in (model, loaded))
+    # mu's and v's weights and biases of two layers, and w's, of mu's shapes
+    assert kept.keys() == found.keys() == set(range(12))
+    for index, entries in kept.items():
+        assert entries["step"] == 30
+        assert entries["exp_avg_sq"].any()
+        for name, value in entries.items():
+            assert th.equal(th.as_tensor(value), th.as_tensor(found[index][name])), (index, name)
+    loaded.learn(1, reset_num_timesteps=False)
+    assert loaded.policy.optimizer.state_dict()["state"][0]["step"] == 31

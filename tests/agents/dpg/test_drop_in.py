@@ -483,6 +483,21 @@ def test_a_model_as_behavior_is_not_stored_and_learning_asks_for_it(tmp_path: An
     DPG.load(tmp_path / "model", env=env, behavior_policy=helper).learn(10)
 
 
+def test_a_model_saved_again_without_its_behavior_still_says_whose_it_was(tmp_path: Any) -> None:
+    env = process()
+    helper = A2C("MlpPolicy", env, device="cpu")
+    DPG("LinearPolicy", env, behavior_policy=helper, seed=0).learn(20).save(tmp_path / "first")
+    # Who only evaluates or converts it has no behavior policy at hand.
+    DPG.load(tmp_path / "first", env=env).save(tmp_path / "second")
+    with pytest.raises(ValueError, match=r"saved with a A2C .*DPG.load\(.*behavior_policy="):
+        DPG.load(tmp_path / "second", env=env).learn(10)
+    model = DPG.load(tmp_path / "second", env=env, behavior_policy=helper).learn(10)
+    # One that any file holds takes its place.
+    model.behavior_policy = None
+    model.save(tmp_path / "third")
+    DPG.load(tmp_path / "third", env=env).learn(10)
+
+
 @pytest.mark.parametrize(
     ("behavior", "error", "message"),
     [
@@ -513,12 +528,11 @@ def test_noise_that_is_no_noise_is_refused_at_once(noise: Any) -> None:
         DPG("LinearPolicy", process(), action_noise=noise)
 
 
-def test_each_environment_has_a_noise_of_its_own_that_begins_anew_with_its_episodes(tmp_path: Any) -> None:
+def test_noise_is_spread_over_as_many_environments_as_there_are_also_later_on(tmp_path: Any) -> None:
     noise = OrnsteinUhlenbeckActionNoise(np.zeros(2), np.ones(2))
     model = DPG("LinearPolicy", process(3), action_noise=noise, seed=0).learn(30)
     assert isinstance(model.action_noise, VectorizedActionNoise)
     model.save(tmp_path / "model")
-    # also with another number of environments later on
     assert DPG.load(tmp_path / "model", env=process(1)).learn(5).num_timesteps == 5
     assert DPG.load(tmp_path / "model", env=process(2)).learn(6).num_timesteps == 6
 

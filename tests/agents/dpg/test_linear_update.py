@@ -21,7 +21,7 @@ from agents.dpg.layout import Layout
 from agents.dpg.linear_learner import DenseLearner, LinearLearner, SparseLearner, StepSizes
 from tests.agents.dpg.toys import HIGH, LOW, N_STATES, BoxProcess, scaled
 from tests.agents.dpg.transcription import transcribed
-from tests.agents.off_pac.tape import Tape
+from tests.agents.off_pac.tape import Tape, Transition
 
 SIZES = {"learning_rate": 0.3, "critic_learning_rate": 0.2, "value_learning_rate": 0.15}
 ALPHAS = {"alpha_theta": 0.3, "alpha_w": 0.2, "alpha_v": 0.15}
@@ -85,8 +85,8 @@ def test_every_weight_is_that_of_the_paper(
     model, tape = make(observe, n_envs, **given), Tape()
     model.learn(300 * n_envs, callback=tape)
 
-    def next_action(observation: Any) -> np.ndarray:
-        return np.clip(scaled(by_state(np.array([observation]))[0]), -1.0, 1.0)
+    def next_action(transition: Transition, _: Any) -> np.ndarray:
+        return np.clip(scaled(by_state(np.array([transition.next_observation]))[0]), -1.0, 1.0)
 
     expected = transcribed(tape.steps, features, size, next_action=next_action, **alphas, **arguments)
     found = weights(model)
@@ -97,6 +97,25 @@ def test_every_weight_is_that_of_the_paper(
     edges = np.abs([scaled(t.action) for t in endings]) > 1.0 - 1e-9
     # b of the on-policy case has an action for each state, and states as indices are none at an edge
     assert 0.05 < edges.mean() < 0.9 or given["variant"] == "on-policy"
+
+
+@pytest.mark.parametrize("n_envs", [1, 3])
+def test_sarsas_noise_is_added_to_the_mean_at_the_next_state(n_envs: int) -> None:
+    # Noise that is always the same tells what it was added to, behind a time limit as well.
+    always = np.array([0.3, -0.2])
+    noise = NormalActionNoise(always, np.zeros(2), dtype=np.float64)
+    tape, model = Tape(), make("vector", n_envs, variant="on-policy", action_noise=noise)
+    model.learn(200 * n_envs, callback=tape)
+
+    def next_action(_: Any, mean: np.ndarray) -> np.ndarray:
+        return np.clip(mean + always, -1.0, 1.0)
+
+    expected = transcribed(tape.steps, same, 3, "on-policy", next_action=next_action, **ALPHAS)
+    found = weights(model)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-6, atol=1e-8, err_msg=name)
+    endings = {(t.terminated, t.truncated) for entries in tape.steps for t in entries}
+    assert endings == {(False, False), (True, False), (False, True)}
 
 
 @each_variant
@@ -271,6 +290,17 @@ def test_beyond_the_box_a_mean_is_pushed_back_and_never_further_out() -> None:
         assert abs(learner.table[0, 0]) <= abs(mean)
 
 
+def test_predict_stays_in_the_box_where_a_mean_has_left_it() -> None:
+    # The first state's means are 1.5 and -3, the second's 0.5 and -0.25: -1 + 4 * 0.75 and 0 + 0.5 * 0.375.
+    model = make("index")
+    policy: Any = model.policy
+    policy.table()[:2, policy.layout.actor] = [[1.5, -3.0], [0.5, -0.25]]
+    actions, _ = model.predict(np.array([0, 1]))
+    np.testing.assert_allclose(actions, [[HIGH[0], LOW[1]], [2.0, 0.1875]])
+    means = policy(policy.obs_to_tensor(np.array([0, 1]))[0])
+    np.testing.assert_allclose(means.detach(), [[1.0, -1.0], [0.5, -0.25]])
+
+
 @pytest.mark.parametrize("n_envs", [1, 3])
 def test_noise_acts_in_units_of_half_the_range_and_is_clipped_at_the_edges(n_envs: int) -> None:
     model = make("index", n_envs, learning_rate=0.0, action_noise=wide_noise())
@@ -367,16 +397,3 @@ def test_noise_of_sb3_is_drawn_from_its_own_stream() -> None:
     assert model.env is not None
     received = model.env.envs[0].unwrapped.received  # type: ignore[attr-defined]
     np.testing.assert_allclose(scaled(received), np.clip(drawn, -1.0, 1.0), atol=1e-12)
-
-
-def test_the_action_that_sarsa_learned_from_is_the_one_that_is_executed_also_by_the_next_call() -> None:
-    for callback in (None, lambda *_: True):
-        model = make("index", variant="on-policy", gamma=0.5)
-        model.learn(40, callback=callback)
-        chosen = model.chosen_actions
-        assert chosen is not None
-        model.learn(1, callback=callback, reset_num_timesteps=False)
-        assert model.env is not None
-        received = model.env.envs[0].unwrapped.received[40]  # type: ignore[attr-defined]
-        if not np.isnan(chosen).any():
-            np.testing.assert_allclose(scaled(received), chosen[0], atol=1e-12)

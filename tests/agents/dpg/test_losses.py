@@ -129,6 +129,16 @@ def test_losses_are_the_squared_td_error_and_minus_the_value_of_the_mean(
         first = step // n_envs
 
 
+@pytest.mark.parametrize("policy", ["LinearPolicy", "MlpPolicy"])
+@pytest.mark.parametrize(("n_envs", "callback"), [(1, None), (1, lambda *_: True), (3, None)])
+def test_updates_are_counted_in_transitions(policy: str, n_envs: int, callback: Any) -> None:
+    model, entries = frozen(policy, "copdac-q", n_envs)
+    model.learn(60, callback=callback, log_interval=1)
+    assert len(entries.rows) > 5
+    # Every transition is learned from, so that the count is that of the environments' steps.
+    assert all(row["train/n_updates"] == step for step, row in entries.rows)
+
+
 @pytest.mark.parametrize("policy", ["LinearPolicy", "TileCodingPolicy"])
 @pytest.mark.parametrize("variant", ["copdac-q", "on-policy"])
 def test_the_unwatched_loop_logs_what_the_watched_one_logs(policy: str, variant: str) -> None:

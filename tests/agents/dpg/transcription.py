@@ -33,7 +33,7 @@ def transcribed(
         n_features: its length.
         variant, natural_gradient, full_gq, gamma: as DPG's.
         alpha_theta, alpha_w, alpha_v, alpha_u: step sizes.
-        next_action: observation -> a' in [-1, 1], for the on-policy variant.
+        next_action: (transition, mu(s')) -> a' in [-1, 1], for the on-policy variant.
     """
     m = 2
     compatible = variant.startswith("copdac")
@@ -65,7 +65,8 @@ def transcribed(
                 slope = gradient.T @ w
             else:
                 phi = polynomial(x, a)
-                chosen = next_action(t.next_observation) if variant == "on-policy" else np.clip(mean(next_x), -1.0, 1.0)
+                following = np.clip(mean(next_x), -1.0, 1.0)
+                chosen = next_action(t, following) if variant == "on-policy" else following
                 delta = t.reward + discount * (polynomial(next_x, chosen) @ w + v @ next_x) - (phi @ w + v @ x)
                 steepness = 1e-6
                 slope = np.array(
