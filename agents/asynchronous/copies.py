@@ -24,6 +24,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv,
 
 from agents.asynchronous.errors import EnvironmentCopyError
 from agents.asynchronous.monitors import PortableWriter
+from agents.asynchronous.normalization import normalization_state, set_normalization_state
 from agents.asynchronous.registrations import register_all, registrations
 
 EnvironmentLike = str | gym.Env[Any, Any] | VecEnv | Callable[[], gym.Env[Any, Any] | VecEnv]
@@ -73,15 +74,19 @@ class CallInWorker:
     Attributes:
         env: id or callable.
         registered: what the calling process had registered.
+        normalization: state of the model's VecNormalize, which the callable's own would not have.
     """
 
     env: str | Callable[[], gym.Env[Any, Any] | VecEnv]
     registered: bytes
+    normalization: dict[str, Any]
 
     def __call__(self, worker: int) -> VecEnv:
         """The environment of one worker."""
         register_all(self.registered)
-        return BaseAlgorithm._wrap_env(resolve(self.env))
+        venv = BaseAlgorithm._wrap_env(resolve(self.env))
+        set_normalization_state(venv, self.normalization)
+        return venv
 
 
 @dataclass(frozen=True)
@@ -166,13 +171,14 @@ def factory_for(given: EnvironmentLike | None, venv: VecEnv) -> EnvironmentFacto
 
     Args:
         given: what the user passed, where it is an id or a callable; else None.
-        venv: the model's environment, copied where nothing was given.
+        venv: the model's environment, copied where nothing was given; what is given makes its VecNormalize anew,
+            which takes over the state of this one's.
 
     Raises:
         EnvironmentCopyError: the instance cannot be copied.
     """
     if given is not None and (isinstance(given, str) or not isinstance(given, gym.Env | VecEnv)):
-        return CallInWorker(given, registrations())
+        return CallInWorker(given, registrations(), normalization_state(venv))
     wrappers: list[tuple[type[VecEnvWrapper], dict[str, Any]]] = []
     inner: VecEnv = venv
     while isinstance(inner, VecEnvWrapper):
