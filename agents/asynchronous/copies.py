@@ -25,7 +25,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv,
 from agents.asynchronous.errors import EnvironmentCopyError
 from agents.asynchronous.monitors import PortableWriter
 from agents.asynchronous.normalization import normalization_state, set_normalization_state
-from agents.asynchronous.registrations import register_all, registrations
+from agents.asynchronous.registrations import portable, register_all, registrations
 
 EnvironmentLike = str | gym.Env[Any, Any] | VecEnv | Callable[[], gym.Env[Any, Any] | VecEnv]
 EnvironmentFactory = Callable[[int], VecEnv]
@@ -151,7 +151,7 @@ class FromSpec:
                     f"The environment cannot be made anew in a worker because its wrapper {wrapper.name} is no "
                     f"gymnasium.utils.RecordConstructorArgs and so did not record its arguments. {_USE_A_CALLABLE}"
                 )
-        bare = copy.copy(spec)
+        bare = copy.copy(portable(spec))
         bare.additional_wrappers = wrappers[:place]
         return cls(bare, monitor, wrappers[place + 1 :])
 

@@ -1,7 +1,9 @@
 """How workers get environments of their own: every way of giving one, and what is said where a copy is not exact."""
 
+import copy
 import os
 import pickle
+import sys
 import threading
 import warnings
 from pathlib import Path
@@ -284,6 +286,37 @@ def test_workers_know_the_ids_that_the_caller_registered() -> None:
         del gym.registry["OnlyHere-v0"]
 
 
+@pytest.fixture
+def registry() -> Any:
+    """Gymnasium's, put back afterwards."""
+    before = {name: copy.copy(spec) for name, spec in gym.registry.items()}
+    yield gym.registry
+    gym.registry.clear()
+    gym.registry.update(before)
+
+
+def test_workers_know_an_id_of_ones_own_for_an_environment_of_gymnasiums(registry: Any) -> None:
+    gym.register("CartPoleShort-v0", "gymnasium.envs.classic_control:CartPoleEnv", max_episode_steps=6)
+    model = agents.A3C("MlpPolicy", "CartPoleShort-v0", n_workers=2).learn(100)
+    assert max(record["l"] for record in model.ep_info_buffer) == 6
+
+
+def test_workers_know_what_was_changed_in_a_registration_of_gymnasiums(registry: Any) -> None:
+    registry["CartPole-v1"].max_episode_steps = 5
+    model = agents.A3C("MlpPolicy", "CartPole-v1", n_workers=2).learn(100)
+    assert max(record["l"] for record in model.ep_info_buffer) == 5
+
+
+def test_an_environment_of_the_main_module_is_made_anew_where_that_is_another_one(
+    registry: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is registered by the name of the caller's main module means another module in a worker."""
+    monkeypatch.setattr(sys.modules["__main__"], "Mine", Unpicklable, raising=False)
+    gym.register("Mine-v0", "__main__:Mine")
+    with pytest.warns(UserWarning, match="make Mine-v0 anew"):
+        assert agents.A3C("MlpPolicy", gym.make("Mine-v0"), n_workers=2).learn(20).num_timesteps == 20
+
+
 def test_a_registration_that_cannot_travel_does_not_keep_the_others_from_travelling() -> None:
     gym.register("Good-v0", Counter)
     gym.register("Bad-v0", Counter, kwargs={"handle": threading.Lock()})
@@ -294,7 +327,6 @@ def test_a_registration_that_cannot_travel_does_not_keep_the_others_from_travell
     names = set(pickle.loads(pickled))
     assert "Good-v0" in names
     assert "Bad-v0" not in names
-    assert "CartPole-v1" not in names  # every worker has Gymnasium's own
     before = dict(gym.registry)
     try:
         register_all(pickled)
