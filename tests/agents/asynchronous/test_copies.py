@@ -21,6 +21,7 @@ from stable_baselines3.common.vec_env import (
     DummyVecEnv,
     SubprocVecEnv,
     VecEnv,
+    VecEnvWrapper,
     VecFrameStack,
     VecMonitor,
     VecNormalize,
@@ -242,6 +243,92 @@ def test_a_vector_environment_of_a_users_own_class_travels_by_value() -> None:
 
     assert type(copy_of(Mine())).__name__ == "Mine"
     assert agents.A3C("MlpPolicy", Mine(), n_workers=2).learn(40).num_timesteps == 40
+
+
+class Hundredfold(DummyVecEnv):
+    """A class of one's own that is more than SB3's."""
+
+    def step_wait(self) -> Any:
+        observations, rewards, dones, infos = super().step_wait()
+        return observations, 100.0 * rewards, dones, infos
+
+
+class Elsewhere(SubprocVecEnv):
+    """A class of one's own whose environments live in other processes."""
+
+
+def test_a_class_of_ones_own_derived_from_sb3s_keeps_being_it_in_workers() -> None:
+    rewards: set[float] = set()
+    model = agents.A3C("MlpPolicy", Hundredfold([lambda: gym.make("CartPole-v1")] * 2), n_workers=2)
+    model.learn(40, callback=lambda found, _: rewards.update(found["rewards"].tolist()) or True)
+    assert rewards == {100.0}
+
+
+def test_a_class_of_ones_own_is_copied_with_its_monitor_files(tmp_path: Path) -> None:
+    env = Hundredfold([lambda: Monitor(Counter(), str(tmp_path / "a"))])
+    model = agents.A3C("MlpPolicy", env, n_workers=2).learn(140)
+    env.close()
+    assert "a.worker0.monitor.csv" in os.listdir(tmp_path)
+    assert len(load_results(str(tmp_path))) == len(model.ep_info_buffer) > 0
+
+
+def test_a_class_of_ones_own_that_cannot_be_pickled_is_refused_instead_of_made_sb3s(registered: str) -> None:
+    with pytest.raises(EnvironmentCopyError, match=r"Hundredfold cannot be copied.*lock.*SB3's class.*Pass a callable"):
+        copy_of(Hundredfold([lambda: gym.make(registered)]))
+    original = Elsewhere([lambda: gym.make("CartPole-v1")])
+    try:
+        with pytest.raises(EnvironmentCopyError, match=r"Elsewhere cannot be copied.*other processes.*SB3's class"):
+            copy_of(original)
+    finally:
+        original.close()
+
+
+class Looking(VecEnvWrapper):
+    """Holds the first environment that it wraps."""
+
+    def __init__(self, venv: DummyVecEnv) -> None:
+        super().__init__(venv)
+        self.first = venv.envs[0]
+
+    def reset(self) -> Any:
+        return self.venv.reset()
+
+    def step_wait(self) -> Any:
+        return self.venv.step_wait()
+
+
+class Sharing(Counter):
+    """Holds what another environment holds, too."""
+
+    def __init__(self, counts: list[int]) -> None:
+        super().__init__()
+        self.counts = counts
+
+
+def test_what_the_parts_of_an_instance_share_they_share_in_the_copy() -> None:
+    counts: list[int] = []
+    venv = copy_of(Looking(DummyVecEnv([lambda: Sharing(counts)] * 2)))
+    inner = venv.venv
+    assert venv.first is inner.envs[0]
+    first, second = (env.unwrapped for env in inner.envs)
+    assert first.counts is second.counts
+    assert first.counts is not counts
+
+
+def test_an_environment_that_must_be_made_anew_leaves_the_others_copied_by_value(registered: str) -> None:
+    kept = gym.make("CartPole-v1").unwrapped
+
+    class AsCounter(gym.ObservationWrapper):
+        observation_space = Counter.observation_space
+
+        def observation(self, observation: Any) -> Any:
+            return observation[:2]
+
+    kept.force_mag = 3.0
+    with pytest.warns(UserWarning, match="Unpicklable-v0 anew"):
+        venv = copy_of(DummyVecEnv([lambda: AsCounter(kept), lambda: gym.make(registered)]))
+    assert venv.envs[0].unwrapped.force_mag == 3.0
+    assert venv.envs[1].spec.id == registered
 
 
 def test_every_worker_writes_its_own_monitor_file_and_sb3_reads_them_all(tmp_path: Path) -> None:
