@@ -333,7 +333,8 @@ class AsynchronousAlgorithm(BaseAlgorithm):
             callback: called in this process, a whole segment at a time; see the documentation on callbacks.
             log_interval: segments between two dumps of the logger; None never dumps.
             tb_log_name: name of the run for TensorBoard.
-            reset_num_timesteps: count from 0 and reset the environment; else go on.
+            reset_num_timesteps: count from 0 and reset the environment; else go on (several workers reset their copies,
+                which are made anew in every call).
             progress_bar: show one.
 
         Returns:

@@ -1,9 +1,10 @@
 """How a worker gets an environment of its own.
 
 An id or a callable is called in the worker. An instance is taken apart into SB3's vector wrappers (whose state travels
-without what they wrap; they cannot be pickled whole) and the environments inside, each of which is copied by value with
-cloudpickle; where that fails, it is rebuilt from its registration, which knows the wrappers that ``gymnasium.make`` and
-later ones recorded. SB3's Monitor records nothing; it is put back where it was.
+without what they wrap; they cannot be pickled whole) and the vector environment inside. All of it is copied by value
+with cloudpickle in one piece, so that what its parts share they share in the copy. Where that fails, each environment
+of a DummyVecEnv is copied for itself, by value or else rebuilt from its registration, which knows the wrappers that
+``gymnasium.make`` and later ones recorded. SB3's Monitor records nothing; it is put back where it was.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv,
 
 from agents.asynchronous.errors import EnvironmentCopyError
 from agents.asynchronous.monitors import PortableWriter
-from agents.asynchronous.registrations import register_all, registrations
+from agents.asynchronous.normalization import normalization_state, set_normalization_state
+from agents.asynchronous.registrations import portable, register_all, registrations
 
 EnvironmentLike = str | gym.Env[Any, Any] | VecEnv | Callable[[], gym.Env[Any, Any] | VecEnv]
 EnvironmentFactory = Callable[[int], VecEnv]
@@ -73,47 +75,52 @@ class CallInWorker:
     Attributes:
         env: id or callable.
         registered: what the calling process had registered.
+        normalization: state of the model's VecNormalize, which the callable's own would not have.
     """
 
     env: str | Callable[[], gym.Env[Any, Any] | VecEnv]
     registered: bytes
+    normalization: dict[str, Any]
 
     def __call__(self, worker: int) -> VecEnv:
         """The environment of one worker."""
         register_all(self.registered)
-        return BaseAlgorithm._wrap_env(resolve(self.env))
+        venv = BaseAlgorithm._wrap_env(resolve(self.env))
+        set_normalization_state(venv, self.normalization)
+        return venv
 
 
 @dataclass(frozen=True)
 class RebuildInWorker:
-    """Puts copies of environments together again as the instance that they were taken from.
+    """Puts a copy of an instance together again.
 
     Attributes:
-        environments: pickled by value, or the registration to make them from; or one vector environment by value.
-        wrappers: SB3's vector wrappers from the innermost: class and attributes.
+        parts: pickled: the innermost vector environment, or the environments of a DummyVecEnv, each pickled for itself
+            or with the registration to make it from; and SB3's vector wrappers from the innermost: class and
+            attributes.
     """
 
-    environments: tuple[bytes | FromSpec, ...] | bytes
-    wrappers: tuple[tuple[type[VecEnvWrapper], dict[str, Any]], ...]
+    parts: bytes
 
     def __call__(self, worker: int) -> VecEnv:
         """The environment of one worker."""
-        venv = self._innermost(worker)
-        for cls, state in self.wrappers:
+        innermost, wrappers = cloudpickle.loads(self.parts)
+        venv = innermost if isinstance(innermost, VecEnv) else _together(innermost)
+        if isinstance(venv, DummyVecEnv):
+            for env in venv.envs:
+                for layer in _layers(env):
+                    _write_to_own_file(layer, worker)
+        for cls, state in wrappers:
             wrapper = cls.__new__(cls)
             wrapper.__dict__.update(state, venv=venv, class_attributes=dict(inspect.getmembers(cls)))
             _write_to_own_file(wrapper, worker)
             venv = wrapper
         return venv
 
-    def _innermost(self, worker: int) -> VecEnv:
-        if isinstance(self.environments, bytes):
-            return cloudpickle.loads(self.environments)
-        envs = [part.make() if isinstance(part, FromSpec) else cloudpickle.loads(part) for part in self.environments]
-        for env in envs:
-            for layer in _layers(env):
-                _write_to_own_file(layer, worker)
-        return DummyVecEnv([lambda env=env: env for env in envs])  # type: ignore[misc]
+
+def _together(parts: tuple[bytes | FromSpec, ...]) -> DummyVecEnv:
+    envs = [part.make() if isinstance(part, FromSpec) else cloudpickle.loads(part) for part in parts]
+    return DummyVecEnv([lambda env=env: env for env in envs])  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
@@ -146,7 +153,7 @@ class FromSpec:
                     f"The environment cannot be made anew in a worker because its wrapper {wrapper.name} is no "
                     f"gymnasium.utils.RecordConstructorArgs and so did not record its arguments. {_USE_A_CALLABLE}"
                 )
-        bare = copy.copy(spec)
+        bare = copy.copy(portable(spec))
         bare.additional_wrappers = wrappers[:place]
         return cls(bare, monitor, wrappers[place + 1 :])
 
@@ -166,27 +173,31 @@ def factory_for(given: EnvironmentLike | None, venv: VecEnv) -> EnvironmentFacto
 
     Args:
         given: what the user passed, where it is an id or a callable; else None.
-        venv: the model's environment, copied where nothing was given.
+        venv: the model's environment, copied where nothing was given; what is given makes its VecNormalize anew,
+            which takes over the state of this one's.
 
     Raises:
         EnvironmentCopyError: the instance cannot be copied.
     """
     if given is not None and (isinstance(given, str) or not isinstance(given, gym.Env | VecEnv)):
-        return CallInWorker(given, registrations())
+        return CallInWorker(given, registrations(), normalization_state(venv))
     wrappers: list[tuple[type[VecEnvWrapper], dict[str, Any]]] = []
     inner: VecEnv = venv
     while isinstance(inner, VecEnvWrapper):
-        wrappers.append((type(inner), _wrapper_state(inner)))
+        wrappers.insert(0, (type(inner), _wrapper_state(inner)))
         inner = inner.venv
-    factory = RebuildInWorker(_copy_environments(inner), tuple(reversed(wrappers)))
+    inner = _without_open_files(inner)
     try:
-        cloudpickle.dumps(factory)
+        return RebuildInWorker(_pickled((inner, wrappers)))
+    except Exception:  # noqa: BLE001 - any class may refuse to be pickled, in any way; what is in the way is found below
+        innermost = _copy_apart(inner)
+    try:
+        return RebuildInWorker(cloudpickle.dumps((innermost, wrappers)))
     except Exception as error:
         culprit = next((cls for cls, state in wrappers if not _travels(state)), type(venv))
         raise EnvironmentCopyError(
             f"The vector wrapper {culprit.__name__} cannot be copied into a worker: {error}. {_USE_A_CALLABLE}"
         ) from error
-    return factory
 
 
 def _wrapper_state(wrapper: VecEnvWrapper) -> dict[str, Any]:
@@ -196,17 +207,22 @@ def _wrapper_state(wrapper: VecEnvWrapper) -> dict[str, Any]:
     return state
 
 
-def _copy_environments(venv: VecEnv) -> tuple[bytes | FromSpec, ...] | bytes:
-    if isinstance(venv, DummyVecEnv):
+def _copy_apart(venv: VecEnv) -> VecEnv | tuple[bytes | FromSpec, ...]:
+    """The environments of ``venv``, each in a form that travels; or ``venv`` where it is the wrappers that do not."""
+    if type(venv) is DummyVecEnv:
         return tuple(_copy_environment(env) for env in venv.envs)
     reason = "its environments live in other processes"
     if not isinstance(venv, SubprocVecEnv):
         try:
-            pickled = cloudpickle.dumps(venv)
-            cloudpickle.loads(pickled)
-            return pickled
+            _pickled(venv)
+            return venv
         except Exception as error:  # noqa: BLE001 - any class may refuse to be pickled, in any way; the reason is told
             reason = f"it cannot be pickled ({error})"
+    if isinstance(venv, DummyVecEnv | SubprocVecEnv) and type(venv) is not SubprocVecEnv:
+        raise EnvironmentCopyError(
+            f"The {type(venv).__name__} cannot be copied into a worker because {reason}, and made anew from "
+            f"registrations it would be SB3's class and not what this one makes of it. {_USE_A_CALLABLE}"
+        )
     specs: Sequence[EnvSpec | None] = venv.get_attr("spec") if venv.has_attr("spec") else [None]
     if any(spec is None for spec in specs):
         raise EnvironmentCopyError(
@@ -225,21 +241,18 @@ def _copy_environments(venv: VecEnv) -> tuple[bytes | FromSpec, ...] | bytes:
 
 
 def _copy_environment(env: gym.Env[Any, Any]) -> bytes | FromSpec:
-    opened = _without_open_file(env)
     try:
-        pickled = cloudpickle.dumps(opened)
-        cloudpickle.loads(pickled)
-        return pickled
+        return _pickled(env)
     except Exception as error:
         spec = env.spec
-        obstacle = _obstacle(opened)
+        obstacle = _obstacle(env)
         if spec is None:
             raise EnvironmentCopyError(
                 f"The environment cannot be copied into a worker because {obstacle} cannot be pickled ({error}), and "
                 f"it has no registration to be made from again. {_USE_A_CALLABLE}"
             ) from error
         try:
-            made = FromSpec.of(spec, _monitor_state(opened))
+            made = FromSpec.of(spec, _monitor_state(env))
             cloudpickle.dumps(made)
         except EnvironmentCopyError:
             raise
@@ -273,9 +286,16 @@ def _obstacle(env: gym.Env[Any, Any]) -> str:
     return found
 
 
+def _pickled(value: Any) -> bytes:
+    """By value; what cannot be read again is refused here, not in a worker."""
+    pickled = cloudpickle.dumps(value)
+    cloudpickle.loads(pickled)
+    return pickled
+
+
 def _travels(value: Any) -> bool:
     try:
-        cloudpickle.loads(cloudpickle.dumps(value))
+        _pickled(value)
     except Exception:  # noqa: BLE001 - any refusal, of any kind, means no
         return False
     return True
@@ -293,6 +313,18 @@ def _monitor_state(env: gym.Env[Any, Any]) -> dict[str, Any] | None:
         if isinstance(layer, Monitor):
             return {name: getattr(layer, name) for name in (*_MONITOR_SETTINGS, "results_writer")}
     return None
+
+
+def _without_open_files(venv: VecEnv) -> VecEnv:
+    """A shallow copy with such environments, where ``venv`` is a DummyVecEnv that holds any that write a file."""
+    if not isinstance(venv, DummyVecEnv):
+        return venv
+    envs = [_without_open_file(env) for env in venv.envs]
+    if all(portable_env is env for portable_env, env in zip(envs, venv.envs, strict=True)):
+        return venv
+    twin = copy.copy(venv)
+    twin.envs = envs
+    return twin
 
 
 def _without_open_file(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:

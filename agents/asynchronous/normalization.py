@@ -22,6 +22,26 @@ from wrappers.vec_normalize import VecNormalize, learning_statistics_of
 
 Arrays = Mapping[str, NDArray[Any]]
 
+# What may be changed at a VecNormalize after it was made.
+_SETTINGS = ("training", "norm_obs", "norm_reward", "clip_obs", "clip_reward", "gamma", "epsilon")
+
+
+def normalization_state(venv: VecEnv) -> dict[str, Any]:
+    """What the VecNormalize of ``venv`` has been set to and has learned; empty without one."""
+    wrapper = unwrap_vec_normalize(venv)
+    if wrapper is None:
+        return {}
+    state = {name: vars(wrapper)[name] for name in (*_SETTINGS, "obs_rms", "ret_rms") if name in vars(wrapper)}
+    return state | ({"largest_sum": wrapper.largest_sum} if isinstance(wrapper, VecNormalize) else {})
+
+
+def set_normalization_state(venv: VecEnv, state: Mapping[str, Any]) -> None:
+    """Let the VecNormalize of ``venv``, where it has one, act as the one that ``state`` was taken from."""
+    wrapper = unwrap_vec_normalize(venv)
+    if wrapper is not None:
+        for name, value in state.items():
+            setattr(wrapper, name, value)
+
 
 class ModelNormalization:
     """The calling process's end: lets the model's VecNormalize, of either kind, have what the workers have merged.

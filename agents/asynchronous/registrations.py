@@ -1,7 +1,8 @@
 """Environments that the calling process has registered, for workers that have not.
 
 A worker imports neither the caller's main module nor the packages that it imported (``ale_py``, a module of one's own)
-and so would know no id but Gymnasium's.
+and so would know no id but Gymnasium's. All registrations travel, Gymnasium's own as well: one of them may have been
+changed, and all together are small (a millisecond at four hundred).
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ Registrations = dict[str, EnvSpec]
 
 
 def registrations() -> bytes:
-    """Pickled registrations beyond Gymnasium's own; what cannot be pickled is left out and unknown to workers."""
-    found = {name: _portable(spec) for name, spec in gym.registry.items() if not _is_gymnasiums(spec)}
+    """Pickled registrations; what cannot be pickled is left out: workers know it only where Gymnasium brings it."""
+    found = {name: portable(spec) for name, spec in gym.registry.items()}
     try:
         return cloudpickle.dumps(found)
     except Exception:  # noqa: BLE001 - arguments of any kind may refuse, in any way
@@ -35,11 +36,7 @@ def register_all(pickled: bytes) -> None:
     gym.registry.update(pickle.loads(pickled))  # noqa: S301
 
 
-def _is_gymnasiums(spec: EnvSpec) -> bool:
-    return isinstance(spec.entry_point, str) and spec.entry_point.startswith("gymnasium.")
-
-
-def _portable(spec: EnvSpec) -> EnvSpec:
+def portable(spec: EnvSpec) -> EnvSpec:
     """With the class itself where it is named by the main module, which means another module in a worker."""
     if isinstance(spec.entry_point, str) and spec.entry_point.startswith("__main__:"):
         found: Any = load_env_creator(spec.entry_point)

@@ -1,7 +1,9 @@
 """How workers get environments of their own: every way of giving one, and what is said where a copy is not exact."""
 
+import copy
 import os
 import pickle
+import sys
 import threading
 import warnings
 from pathlib import Path
@@ -19,6 +21,7 @@ from stable_baselines3.common.vec_env import (
     DummyVecEnv,
     SubprocVecEnv,
     VecEnv,
+    VecEnvWrapper,
     VecFrameStack,
     VecMonitor,
     VecNormalize,
@@ -242,6 +245,92 @@ def test_a_vector_environment_of_a_users_own_class_travels_by_value() -> None:
     assert agents.A3C("MlpPolicy", Mine(), n_workers=2).learn(40).num_timesteps == 40
 
 
+class Hundredfold(DummyVecEnv):
+    """A class of one's own that is more than SB3's."""
+
+    def step_wait(self) -> Any:
+        observations, rewards, dones, infos = super().step_wait()
+        return observations, 100.0 * rewards, dones, infos
+
+
+class Elsewhere(SubprocVecEnv):
+    """A class of one's own whose environments live in other processes."""
+
+
+def test_a_class_of_ones_own_derived_from_sb3s_keeps_being_it_in_workers() -> None:
+    rewards: set[float] = set()
+    model = agents.A3C("MlpPolicy", Hundredfold([lambda: gym.make("CartPole-v1")] * 2), n_workers=2)
+    model.learn(40, callback=lambda found, _: rewards.update(found["rewards"].tolist()) or True)
+    assert rewards == {100.0}
+
+
+def test_a_class_of_ones_own_is_copied_with_its_monitor_files(tmp_path: Path) -> None:
+    env = Hundredfold([lambda: Monitor(Counter(), str(tmp_path / "a"))])
+    model = agents.A3C("MlpPolicy", env, n_workers=2).learn(140)
+    env.close()
+    assert "a.worker0.monitor.csv" in os.listdir(tmp_path)
+    assert len(load_results(str(tmp_path))) == len(model.ep_info_buffer) > 0
+
+
+def test_a_class_of_ones_own_that_cannot_be_pickled_is_refused_instead_of_made_sb3s(registered: str) -> None:
+    with pytest.raises(EnvironmentCopyError, match=r"Hundredfold cannot be copied.*lock.*SB3's class.*Pass a callable"):
+        copy_of(Hundredfold([lambda: gym.make(registered)]))
+    original = Elsewhere([lambda: gym.make("CartPole-v1")])
+    try:
+        with pytest.raises(EnvironmentCopyError, match=r"Elsewhere cannot be copied.*other processes.*SB3's class"):
+            copy_of(original)
+    finally:
+        original.close()
+
+
+class Looking(VecEnvWrapper):
+    """Holds the first environment that it wraps."""
+
+    def __init__(self, venv: DummyVecEnv) -> None:
+        super().__init__(venv)
+        self.first = venv.envs[0]
+
+    def reset(self) -> Any:
+        return self.venv.reset()
+
+    def step_wait(self) -> Any:
+        return self.venv.step_wait()
+
+
+class Sharing(Counter):
+    """Holds what another environment holds, too."""
+
+    def __init__(self, counts: list[int]) -> None:
+        super().__init__()
+        self.counts = counts
+
+
+def test_what_the_parts_of_an_instance_share_they_share_in_the_copy() -> None:
+    counts: list[int] = []
+    venv = copy_of(Looking(DummyVecEnv([lambda: Sharing(counts)] * 2)))
+    inner = venv.venv
+    assert venv.first is inner.envs[0]
+    first, second = (env.unwrapped for env in inner.envs)
+    assert first.counts is second.counts
+    assert first.counts is not counts
+
+
+def test_an_environment_that_must_be_made_anew_leaves_the_others_copied_by_value(registered: str) -> None:
+    kept = gym.make("CartPole-v1").unwrapped
+
+    class AsCounter(gym.ObservationWrapper):
+        observation_space = Counter.observation_space
+
+        def observation(self, observation: Any) -> Any:
+            return observation[:2]
+
+    kept.force_mag = 3.0
+    with pytest.warns(UserWarning, match="Unpicklable-v0 anew"):
+        venv = copy_of(DummyVecEnv([lambda: AsCounter(kept), lambda: gym.make(registered)]))
+    assert venv.envs[0].unwrapped.force_mag == 3.0
+    assert venv.envs[1].spec.id == registered
+
+
 def test_every_worker_writes_its_own_monitor_file_and_sb3_reads_them_all(tmp_path: Path) -> None:
     env = Monitor(gym.make("CartPole-v1"), str(tmp_path / "run"), info_keywords=())
     model = agents.A3C("MlpPolicy", env, n_workers=2, seed=0)
@@ -284,6 +373,37 @@ def test_workers_know_the_ids_that_the_caller_registered() -> None:
         del gym.registry["OnlyHere-v0"]
 
 
+@pytest.fixture
+def registry() -> Any:
+    """Gymnasium's, put back afterwards."""
+    before = {name: copy.copy(spec) for name, spec in gym.registry.items()}
+    yield gym.registry
+    gym.registry.clear()
+    gym.registry.update(before)
+
+
+def test_workers_know_an_id_of_ones_own_for_an_environment_of_gymnasiums(registry: Any) -> None:
+    gym.register("CartPoleShort-v0", "gymnasium.envs.classic_control:CartPoleEnv", max_episode_steps=6)
+    model = agents.A3C("MlpPolicy", "CartPoleShort-v0", n_workers=2).learn(100)
+    assert max(record["l"] for record in model.ep_info_buffer) == 6
+
+
+def test_workers_know_what_was_changed_in_a_registration_of_gymnasiums(registry: Any) -> None:
+    registry["CartPole-v1"].max_episode_steps = 5
+    model = agents.A3C("MlpPolicy", "CartPole-v1", n_workers=2).learn(100)
+    assert max(record["l"] for record in model.ep_info_buffer) == 5
+
+
+def test_an_environment_of_the_main_module_is_made_anew_where_that_is_another_one(
+    registry: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is registered by the name of the caller's main module means another module in a worker."""
+    monkeypatch.setattr(sys.modules["__main__"], "Mine", Unpicklable, raising=False)
+    gym.register("Mine-v0", "__main__:Mine")
+    with pytest.warns(UserWarning, match="make Mine-v0 anew"):
+        assert agents.A3C("MlpPolicy", gym.make("Mine-v0"), n_workers=2).learn(20).num_timesteps == 20
+
+
 def test_a_registration_that_cannot_travel_does_not_keep_the_others_from_travelling() -> None:
     gym.register("Good-v0", Counter)
     gym.register("Bad-v0", Counter, kwargs={"handle": threading.Lock()})
@@ -294,7 +414,6 @@ def test_a_registration_that_cannot_travel_does_not_keep_the_others_from_travell
     names = set(pickle.loads(pickled))
     assert "Good-v0" in names
     assert "Bad-v0" not in names
-    assert "CartPole-v1" not in names  # every worker has Gymnasium's own
     before = dict(gym.registry)
     try:
         register_all(pickled)

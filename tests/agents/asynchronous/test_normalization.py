@@ -219,6 +219,53 @@ def test_learning_inside_a_freeze_block_leaves_the_statistics(tmp_path: Path, n_
 
 
 @KINDS
+@WORKERS
+@pytest.mark.parametrize("as_dict", [False, True], ids=["box", "dict"])
+def test_a_callables_normalization_is_the_models_when_that_was_set_and_frozen(
+    tmp_path: Path, kind: Any, n_workers: int, as_dict: bool
+) -> None:
+    """Workers call the callable again, and what it makes knows nothing of the model's own wrapper."""
+    policy = "MultiInputPolicy" if as_dict else "MlpPolicy"
+    model = agents.A3C(policy, lambda: make(kind, tmp_path / "streams", as_dict=as_dict), n_workers=n_workers, seed=0)
+    env = model.get_vec_normalize_env()
+    for statistics in env.obs_rms.values() if as_dict else [env.obs_rms]:
+        statistics.mean, statistics.var, statistics.count = np.array([9.0, 9.0]), np.array([4.0, 4.0]), 100.0
+    env.training, env.norm_reward, env.clip_obs = False, False, 2.5
+    shown, rewards = [], []
+
+    def watch(found: dict[str, Any], _: Any) -> bool:
+        observation = found["new_obs"]["a"] if as_dict else found["new_obs"]
+        shown.append(observation[0].copy())
+        rewards.append(float(found["rewards"][0]))
+        return True
+
+    model.learn(60, callback=watch)
+    streams = Streams(tmp_path / "streams")
+    # the observation an episode ends with is not shown, the reset's is
+    expected = np.clip((streams.observations(0) - 9.0) / np.sqrt(4.0 + 1e-8), -2.5, 2.5)
+    for row in shown:
+        assert np.abs(expected - row).max(axis=1).min() < 1e-5
+    assert np.abs(shown).max() == 2.5
+    raw = np.float32([record[2] for records in streams.files for record in records if record[0] == "step"])
+    np.testing.assert_array_equal(np.sort(np.float32(rewards)), np.sort(raw))
+    assert (env.obs_rms["a"] if as_dict else env.obs_rms).count == 100.0
+
+
+@KINDS
+def test_a_callables_normalization_learns_with_the_models_settings(tmp_path: Path, kind: Any) -> None:
+    model = agents.A3C("MlpPolicy", lambda: make(kind, tmp_path / "streams"), n_workers=2, seed=0)
+    env = model.get_vec_normalize_env()
+    env.norm_reward = False
+    rewards: list[float] = []
+    model.learn(100, callback=lambda found, _: rewards.append(float(found["rewards"][0])) or True)
+    streams = Streams(tmp_path / "streams")
+    raw = np.float32([record[2] for records in streams.files for record in records if record[0] == "step"])
+    np.testing.assert_array_equal(np.sort(np.float32(rewards)), np.sort(raw))
+    assert_statistics(env.obs_rms, streams.observations(0))
+    assert_statistics(env.ret_rms, streams.returns())
+
+
+@KINDS
 def test_a_model_keeps_its_own_wrapper_and_statistics_of_its_own_kind(tmp_path: Path, kind: Any) -> None:
     """SB3's wrapper must still be readable where only SB3 is installed."""
     env = make(kind, tmp_path / "streams")
