@@ -556,7 +556,8 @@ class AsynchronousAlgorithm(BaseAlgorithm):
     # saving
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), *self._made_anew, "_memory", "_given_env"]
+        # without the random streams: a seed makes them anew, and without one every loaded model shall draw its own
+        return [*super()._excluded_save_params(), *self._made_anew, "_memory", "_given_env", "_seeds"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []

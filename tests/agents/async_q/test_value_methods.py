@@ -280,6 +280,28 @@ def test_a_model_may_be_loaded_for_another_number_of_workers_and_another_final_e
     assert loaded.learn(100).exploration_rate == pytest.approx(0.05)
 
 
+def reloaded(model: Any, **arguments: Any) -> Any:
+    stream = io.BytesIO()
+    model.save(stream)
+    return type(model).load(stream, **arguments)
+
+
+@one_and_two_workers
+def test_a_loaded_model_goes_on_with_the_final_epsilons_it_was_saved_with(n_workers: int) -> None:
+    model = small(agents.AsyncQLearning, n_workers=n_workers, seed=None, exploration_fraction=0.01).learn(100)
+    for _ in range(20):  # drawn anew they would not stay the same twenty times
+        loaded = reloaded(model, env="CartPole-v1")
+        assert tuple(loaded._final_epsilons) == tuple(model._final_epsilons)
+    assert loaded.learn(10, reset_num_timesteps=False).exploration_rate == model.exploration_rate
+
+
+def test_a_loaded_model_draws_from_the_final_epsilons_that_load_was_given() -> None:
+    model = small(agents.AsyncNStepQ, exploration_final_eps=0.3).learn(20)
+    assert reloaded(model, exploration_final_eps=0.05)._final_epsilons == (0.05,)
+    loaded = reloaded(model, exploration_final_eps={0.3: 0.0, 0.1: 1.0})
+    assert loaded._final_epsilons == (0.1,)
+
+
 def test_agents_save_and_load_know_the_value_methods(tmp_path: Path) -> None:
     model = small(agents.AsyncSarsa).learn(60)
     agents.save(model, tmp_path / "model")
