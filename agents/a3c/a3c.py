@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
+import numpy as np
 import torch as th
+from numpy.typing import NDArray
 from sb3_contrib.common.recurrent.policies import (
     RecurrentActorCriticCnnPolicy,
     RecurrentActorCriticPolicy,
@@ -142,6 +144,10 @@ class A3C(AsynchronousAlgorithm):
     def _recipe(self) -> A3CRecipe:
         return A3CRecipe(gamma=self.gamma, gae_lambda=self.gae_lambda, ent_coef=self.ent_coef, vf_coef=self.vf_coef)
 
-    def _lower_bounds(self, flat: FlatParameters) -> tuple[tuple[slice, float], ...]:
+    def _lower_bounds(self, flat: FlatParameters) -> tuple[tuple[slice, NDArray[np.float32]], ...]:
         log_std = getattr(self.policy, "log_std", None)
-        return () if log_std is None else ((flat.slice_of(log_std), math.log(SMALLEST_STD)),)
+        if log_std is None or not log_std.requires_grad:
+            return ()
+        # whoever begins below the bound wants it so: nothing may be pushed up to it
+        begin = log_std.numpy(force=True).reshape(-1)
+        return ((flat.slice_of(log_std), np.minimum(begin, np.float32(math.log(SMALLEST_STD)))),)

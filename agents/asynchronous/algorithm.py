@@ -179,8 +179,8 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         """The parameters of a policy that workers share and change, in the order of the vector."""
         return policy.parameters()
 
-    def _lower_bounds(self, flat: FlatParameters) -> tuple[tuple[slice, float], ...]:
-        """Parameters that no update may push below a value."""
+    def _lower_bounds(self, flat: FlatParameters) -> tuple[tuple[slice, NDArray[np.float32]], ...]:
+        """Parameters that no update may push below a value, each of its own."""
         return ()
 
     # set-up

@@ -57,7 +57,7 @@ class Task:
         max_grad_norm: gradients are scaled down to this Euclidean norm; None leaves them.
         steps_before: environment steps of earlier ``learn`` calls that count on.
         total_steps: the global step at which ``learn`` ends, for schedules.
-        lower_bounds: parameters that must stay above a value.
+        lower_bounds: parameters that must not fall below a value, each its own.
         every_step: whether callbacks look at single steps.
     """
 
@@ -69,7 +69,7 @@ class Task:
     max_grad_norm: float | None
     steps_before: int
     total_steps: int
-    lower_bounds: tuple[tuple[slice, float], ...]
+    lower_bounds: tuple[tuple[slice, NDArray[np.float32]], ...]
     every_step: bool
 
 

@@ -444,6 +444,21 @@ def test_the_standard_deviation_has_a_floor(n_workers: int) -> None:
     assert np.isfinite(parameters(model)).all()
 
 
+@WORKERS
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_standard_deviation_below_the_floor_stays_where_it_began(n_workers: int, frozen: bool) -> None:
+    model = agents.A3C(
+        "MlpPolicy",
+        "Pendulum-v1",
+        n_workers=n_workers,
+        learning_rate=7e-4 if frozen else 0.0,
+        policy_kwargs={"log_std_init": -8.0},
+    )
+    model.policy.log_std.requires_grad = not frozen
+    model.learn(20)
+    assert model.policy.log_std.item() == -8.0
+
+
 class Narrow(gym.Env):
     """One state, one step; the reward falls with the distance from 0.5."""
 
