@@ -87,6 +87,7 @@ class A3C(AsynchronousAlgorithm):
     }
 
     _policy_kinds = (ActorCriticPolicy,)
+    _told = (*AsynchronousAlgorithm._told, "gae_lambda", "ent_coef", "vf_coef")
 
     def __init__(
         self,

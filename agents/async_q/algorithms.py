@@ -73,6 +73,13 @@ class AsynchronousValueMethod(AsynchronousAlgorithm):
     logs_episodes = True
     _made_anew = (*AsynchronousAlgorithm._made_anew, "_target_flat")
     _policy_kinds = (DQNPolicy,)
+    _told = (
+        *AsynchronousAlgorithm._told,
+        "target_update_interval",
+        "exploration_fraction",
+        "exploration_initial_eps",
+        "exploration_final_eps",
+    )
     _method: ClassVar[Method]
 
     def __init__(
