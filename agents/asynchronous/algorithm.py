@@ -24,7 +24,7 @@ import torch as th
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import MaybeCallback, Schedule
 from stable_baselines3.common.utils import ConstantSchedule
@@ -569,13 +569,12 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         self._n_updates += updates
 
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
-        if not progress_bar:
-            return super()._init_callback(callback)
-        own: list[BaseCallback] = [SegmentProgressBar()]
-        initialized = super()._init_callback(callback)
-        everything = CallbackList([initialized, *own])
-        everything.init_callback(self)
-        return everything
+        if progress_bar:
+            given = CallbackList(callback) if isinstance(callback, list) else callback
+            if not isinstance(given, BaseCallback):
+                given = ConvertCallback(given)
+            callback = CallbackList([given, SegmentProgressBar()])
+        return super()._init_callback(callback)
 
     # saving
 

@@ -260,6 +260,23 @@ def test_the_progress_bar_ends_at_the_number_of_steps(n_workers: int, capsys: An
     assert "30/30" in shown
 
 
+class Initialized(Tape):
+    """Notes when it is initialized."""
+
+    def _init_callback(self) -> None:
+        self._note("init")
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+@pytest.mark.filterwarnings("ignore:rich is experimental")
+def test_a_callback_beside_a_progress_bar_is_initialized_once(as_list: bool) -> None:
+    callback = Initialized()
+    model = agents.A3C("MlpPolicy", Counter(length=7), n_workers=1)
+    model.learn(10, callback=[callback] if as_list else callback, progress_bar=True)
+    assert [name for name, _ in callback.calls].count("init") == 1
+    assert callback.calls[-1] == ("training_end", 10)
+
+
 @WORKERS
 def test_sb3s_own_callbacks_work(n_workers: int, tmp_path: Path) -> None:
     model = agents.A3C("MlpPolicy", "CartPole-v1", n_workers=n_workers, seed=0)
