@@ -342,3 +342,37 @@ def test_sarsa_takes_the_action_it_chose_also_where_learning_goes_on() -> None:
 
         model.learn(4, callback=watch, reset_num_timesteps=False)
         assert taken[0] == chosen
+
+
+class Hall(gym.Env):
+    """Begins in room 0 and stays in room 1."""
+
+    observation_space = spaces.Discrete(2)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, **options: Any) -> Any:
+        return 0, {}
+
+    def step(self, action: int) -> Any:
+        return 1, 0.0, False, False, {}
+
+
+@pytest.mark.parametrize("how", ["learn resets", "set_env resets"])
+def test_the_action_that_sarsa_chose_is_forgotten_where_the_environment_is_reset(how: str) -> None:
+    taken: list[int] = []
+    model = tabular(
+        agents.AsyncSarsa, Hall(), learning_rate=0.0, exploration_initial_eps=0.0, exploration_final_eps=0.0
+    )
+    with torch.no_grad():
+        for part, values in zip(model.q_net.parameters(), (torch.eye(2), torch.zeros(2)), strict=True):
+            part.copy_(values)  # the best action is the room's number
+    model.learn(4)
+    assert model._memory.tolist() == [1]  # chosen for room 1
+    if how == "set_env resets":
+        model.set_env(Hall())
+    model.learn(
+        2,
+        callback=lambda found, _: taken.append(int(found["actions"][0])) or True,
+        reset_num_timesteps=how == "learn resets",
+    )
+    assert taken == [0, 1]
