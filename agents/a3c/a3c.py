@@ -9,7 +9,10 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
+import numpy as np
 import torch as th
+from gymnasium import spaces
+from numpy.typing import NDArray
 from sb3_contrib.common.recurrent.policies import (
     RecurrentActorCriticCnnPolicy,
     RecurrentActorCriticPolicy,
@@ -27,6 +30,7 @@ from agents.a3c.recipe import A3CRecipe
 from agents.asynchronous.algorithm import ALL_ACTION_SPACES, AsynchronousAlgorithm
 from agents.asynchronous.arguments import check_number
 from agents.asynchronous.copies import EnvironmentLike
+from agents.common.action_spaces import check_floats
 from agents.common.flat import FlatParameters
 
 # A standard deviation that shrinks without limit ends in infinite log probabilities; below this one the noise of
@@ -83,6 +87,7 @@ class A3C(AsynchronousAlgorithm):
     }
 
     _policy_kinds = (ActorCriticPolicy,)
+    _told = (*AsynchronousAlgorithm._told, "gae_lambda", "ent_coef", "vf_coef")
 
     def __init__(
         self,
@@ -138,10 +143,16 @@ class A3C(AsynchronousAlgorithm):
         check_number("gae_lambda", self.gae_lambda, 0.0, 1.0, remedy="1 is the paper's return")
         check_number("ent_coef", self.ent_coef, remedy="the paper's is 0.01")
         check_number("vf_coef", self.vf_coef, 0.0, remedy="the default is 0.5")
+        if isinstance(self.action_space, spaces.Box):
+            check_floats(self.action_space)
 
     def _recipe(self) -> A3CRecipe:
         return A3CRecipe(gamma=self.gamma, gae_lambda=self.gae_lambda, ent_coef=self.ent_coef, vf_coef=self.vf_coef)
 
-    def _lower_bounds(self, flat: FlatParameters) -> tuple[tuple[slice, float], ...]:
+    def _lower_bounds(self, flat: FlatParameters) -> tuple[tuple[slice, NDArray[np.float32]], ...]:
         log_std = getattr(self.policy, "log_std", None)
-        return () if log_std is None else ((flat.slice_of(log_std), math.log(SMALLEST_STD)),)
+        if log_std is None or not log_std.requires_grad:
+            return ()
+        # whoever begins below the bound wants it so: nothing may be pushed up to it
+        begin = log_std.numpy(force=True).reshape(-1)
+        return ((flat.slice_of(log_std), np.minimum(begin, np.float32(math.log(SMALLEST_STD)))),)

@@ -7,6 +7,7 @@ DQN's Huber clipping.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -17,7 +18,13 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.dqn.policies import CnnPolicy, DQNPolicy, MlpPolicy, MultiInputPolicy
 
-from agents.async_q.exploration import FinalEpsilon, checked_final_epsilon, draw_final_epsilons, mean_epsilon
+from agents.async_q.exploration import (
+    FinalEpsilon,
+    are_drawn_from,
+    checked_final_epsilon,
+    draw_final_epsilons,
+    mean_epsilon,
+)
 from agents.async_q.learner import Method, ValueRecipe
 from agents.asynchronous.algorithm import AsynchronousAlgorithm
 from agents.asynchronous.arguments import check_number, check_whole
@@ -66,6 +73,13 @@ class AsynchronousValueMethod(AsynchronousAlgorithm):
     logs_episodes = True
     _made_anew = (*AsynchronousAlgorithm._made_anew, "_target_flat")
     _policy_kinds = (DQNPolicy,)
+    _told = (
+        *AsynchronousAlgorithm._told,
+        "target_update_interval",
+        "exploration_fraction",
+        "exploration_initial_eps",
+        "exploration_final_eps",
+    )
     _method: ClassVar[Method]
 
     def __init__(
@@ -100,6 +114,7 @@ class AsynchronousValueMethod(AsynchronousAlgorithm):
         # the workers' mean epsilon; with the step of the last copy it goes into a model's file
         self.exploration_rate = exploration_initial_eps
         self._target_copied_at = np.zeros(1, dtype=np.int64)
+        self._final_epsilons: Sequence[float] = ()  # each worker's, drawn or of a model's file
         super().__init__(
             policy,
             env,
@@ -135,10 +150,11 @@ class AsynchronousValueMethod(AsynchronousAlgorithm):
 
     def _take_up_changes(self) -> None:
         super()._take_up_changes()
-        if len(self._final_epsilons) != self.n_workers:
-            self._draw_final_epsilons()
+        self._draw_final_epsilons()
 
     def _draw_final_epsilons(self) -> None:
+        if are_drawn_from(self.exploration_final_eps, self._final_epsilons, self.n_workers):
+            return
         (seed,) = self._seeds.spawn(1)
         self._final_epsilons = draw_final_epsilons(self.exploration_final_eps, self.n_workers, seed)
 
@@ -165,7 +181,7 @@ class AsynchronousValueMethod(AsynchronousAlgorithm):
             gamma=self.gamma,
             target_update_interval=self.target_update_interval,
             initial_epsilon=self.exploration_initial_eps,
-            final_epsilons=self._final_epsilons,
+            final_epsilons=tuple(self._final_epsilons),
             exploration_fraction=self.exploration_fraction,
         )
 

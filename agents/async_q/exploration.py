@@ -54,6 +54,12 @@ def draw_final_epsilons(final: FinalEpsilon, n_workers: int, seed: np.random.See
     return tuple(drawn.tolist())
 
 
+def are_drawn_from(final: FinalEpsilon, epsilons: Sequence[float], n_workers: int) -> bool:
+    """Whether these may be the final epsilons of so many workers, so that they need not be drawn again."""
+    possible = {value for value, p in final.items() if p > 0.0} if isinstance(final, Mapping) else {float(final)}
+    return len(epsilons) == n_workers and possible.issuperset(epsilons)
+
+
 def epsilon(initial: float, final: float, fraction: float, progress: float) -> float:
     """Linear from ``initial`` to ``final`` over the first ``fraction`` of the run.
 

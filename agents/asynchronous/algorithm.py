@@ -24,9 +24,10 @@ import torch as th
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import MaybeCallback, Schedule
+from stable_baselines3.common.utils import ConstantSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.asynchronous.arguments import (
@@ -104,6 +105,18 @@ class AsynchronousAlgorithm(BaseAlgorithm):
     logs_episodes: ClassVar[bool] = False
     # attributes that hold other attributes' memory, or what is there only while learning
     _made_anew: ClassVar[tuple[str, ...]] = ("_flat", "_extras", "_normalization", "_beside", "statistics_now")
+    # attributes that the workers are told when learn begins
+    _told: ClassVar[tuple[str, ...]] = (
+        "learning_rate",
+        "lr_schedule",
+        "n_steps",
+        "gamma",
+        "max_grad_norm",
+        "rms_prop_eps",
+        "rms_prop_alpha",
+        "shared_optimizer",
+        "n_workers",
+    )
     # a given policy class must be one of these, or derived from one
     _policy_kinds: ClassVar[tuple[type[BasePolicy], ...]]
 
@@ -179,8 +192,8 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         """The parameters of a policy that workers share and change, in the order of the vector."""
         return policy.parameters()
 
-    def _lower_bounds(self, flat: FlatParameters) -> tuple[tuple[slice, float], ...]:
-        """Parameters that no update may push below a value."""
+    def _lower_bounds(self, flat: FlatParameters) -> tuple[tuple[slice, NDArray[np.float32]], ...]:
+        """Parameters that no update may push below a value, each of its own."""
         return ()
 
     # set-up
@@ -196,6 +209,10 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         self._flatten()
         if self.n_workers > 1:
             warm_up()
+
+    def _setup_lr_schedule(self) -> None:
+        super()._setup_lr_schedule()
+        self._scheduled = self.learning_rate
 
     def _flatten(self) -> None:
         """Put the policy's parameters and buffers into vectors, and the shared optimizer on top."""
@@ -215,8 +232,11 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         """Let the vectors be the policy's again, whatever was done to it since they were made.
 
         A loss of one's own that was minimized before (behavior cloning), a layer or policy put in another one's place,
-        frozen parameters, weights set from a vector, another ``shared_optimizer`` or ``n_workers``.
+        frozen parameters, weights set from a vector, another ``shared_optimizer`` or ``n_workers``. Another
+        ``learning_rate`` makes the schedule anew; a schedule put in place by itself is kept.
         """
+        if self.learning_rate != self._scheduled:
+            self._setup_lr_schedule()
         optimizer = self.policy.optimizer
         same = self._flat.consists_of(self._learned_parameters(self.policy))
         if same and not isinstance(optimizer, FlatOptimizer):
@@ -379,7 +399,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
             recipe=self._recipe(),
             learned_parameters=self._learned_parameters,
             rule=self._update_rule(),
-            learning_rate=self.lr_schedule if callable(self.learning_rate) else float(self.learning_rate),
+            learning_rate=_constant_of(self.lr_schedule),
             n_steps=self.n_steps,
             max_grad_norm=self.max_grad_norm,
             steps_before=self.num_timesteps,
@@ -520,6 +540,10 @@ class AsynchronousAlgorithm(BaseAlgorithm):
 
     # what the delivery of events asks of the model
 
+    def told(self) -> dict[str, Any]:
+        """The present values of the attributes that the workers are told when ``learn`` begins, by name."""
+        return {name: getattr(self, name) for name in self._told}
+
     def update_progress(self, total_timesteps: int) -> None:
         """Set the remaining progress, and the learning rate that the optimizer shows."""
         if total_timesteps > 0:
@@ -546,21 +570,27 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         self._n_updates += updates
 
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
-        if not progress_bar:
-            return super()._init_callback(callback)
-        own: list[BaseCallback] = [SegmentProgressBar()]
-        initialized = super()._init_callback(callback)
-        everything = CallbackList([initialized, *own])
-        everything.init_callback(self)
-        return everything
+        if progress_bar:
+            given = CallbackList(callback) if isinstance(callback, list) else callback
+            if not isinstance(given, BaseCallback):
+                given = ConvertCallback(given)
+            callback = CallbackList([given, SegmentProgressBar()])
+        return super()._init_callback(callback)
 
     # saving
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), *self._made_anew, "_memory", "_given_env"]
+        # without the random streams: a seed makes them anew, and without one every loaded model shall draw its own
+        return [*super()._excluded_save_params(), *self._made_anew, "_memory", "_given_env", "_seeds", "_scheduled"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
+
+
+def _constant_of(schedule: Schedule) -> float | Schedule:
+    """The number that a schedule always gives, which need not be asked for after each segment; else the schedule."""
+    inner = getattr(schedule, "value_schedule", schedule)
+    return float(inner.val) if type(inner) is ConstantSchedule else schedule
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,6 +80,7 @@ class Delivery:
         self._total_timesteps = total_timesteps
         self._log_interval = log_interval
         self._segments = 0
+        self._told = model.told() if self._has_callback else {}
 
     def deliver(self, event: Progress) -> bool:
         """Hand one event on; whether training shall go on."""
@@ -107,7 +109,23 @@ class Delivery:
         model._episode_num += len(event.episodes)
         self._count_episodes(event)
         self._log(event)
+        self._warn_of_changes()
         return True
+
+    def _warn_of_changes(self) -> None:
+        """Say once that a callback set what the workers will not hear of before the next ``learn`` call."""
+        changed = [name for name, value in self._told.items() if getattr(self.model, name) != value]
+        if not changed:
+            return
+        before = ", ".join(f"{name}={self._told[name]!r}" for name in changed)
+        warnings.warn(
+            f"A callback has changed {', '.join(changed)} of the model, but the workers go on with what they were told "
+            f"when learn began ({before}); the change takes effect at the next learn call. Call learn once for every "
+            "value, with reset_num_timesteps=False, or give learning_rate as a schedule.",
+            UserWarning,
+            stacklevel=2,
+        )
+        self._told = {}
 
     def _deliver_steps(self, event: Progress, steps: Steps) -> bool:
         model, callback = self.model, self.callback

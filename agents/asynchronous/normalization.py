@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from stable_baselines3.common.vec_env import VecNormalize as SB3VecNormalize
@@ -41,6 +42,26 @@ def set_normalization_state(venv: VecEnv, state: Mapping[str, Any]) -> None:
     if wrapper is not None:
         for name, value in state.items():
             setattr(wrapper, name, value)
+
+
+def shown_space(venv: VecEnv) -> spaces.Space[Any]:
+    """The space of what environments show.
+
+    A VecNormalize around integers goes on declaring them although it shows float32, which integers would cut off.
+    """
+    space = venv.observation_space
+    wrapper = unwrap_vec_normalize(venv)
+    statistics: Any = getattr(wrapper, "obs_rms", None) if wrapper is not None and wrapper.norm_obs else None
+    if statistics is None:
+        return space
+    if isinstance(space, spaces.Dict):
+        return spaces.Dict({key: _floats(part) if key in statistics else part for key, part in space.items()})
+    return _floats(space)
+
+
+def _floats(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    assert space.dtype is not None
+    return space if space.dtype.kind == "f" else spaces.Box(-np.inf, np.inf, space.shape, np.float32)
 
 
 class ModelNormalization:

@@ -28,6 +28,12 @@ class Segment:
     Row ``t`` of :attr:`observations` is what was seen before step t, row :attr:`length` what was seen after the last
     one (after the reset, where an episode ended).
 
+    Args:
+        observation_space: of what the environments show.
+        action_space: of the environments.
+        n_steps: rows.
+        n_envs: columns.
+
     Attributes:
         observations: (n_steps + 1, n_envs, *space), or a dict of such arrays.
         actions: (n_steps, n_envs, *space), as the policy gave them (unclipped).

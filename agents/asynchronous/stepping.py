@@ -8,6 +8,7 @@ numbers into the segment; a test holds them against each other.
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -88,6 +89,11 @@ class DirectStepper:
         for i, step in enumerate(self._steps):
             observation, rewards[t, i], terminated, truncated, info = step(actions[i])
             ended = terminated or truncated
+            if self._keep_infos:
+                # they are looked at when the segment has ended, and the environment may go on writing into them
+                info = copy.deepcopy(info)
+                info["TimeLimit.truncated"] = bool(truncated and not terminated)
+                self._infos[i] = info
             if ended:
                 any_ended = True
                 record, success = info.get("episode"), info.get("is_success")
@@ -99,10 +105,8 @@ class DirectStepper:
                     final = self._final(segment, t, i, observation)
                 segment.mark_end(t, i, bool(terminated), final)
                 if self._keep_infos:
-                    info = {**info, "terminal_observation": final}
+                    info["terminal_observation"] = final
                 observation, self.venv.reset_infos[i] = self.envs[i].reset()
-            if self._keep_infos:
-                self._infos[i] = {**info, "TimeLimit.truncated": bool(truncated and not terminated)}
             self._put(segment, t, i, observation, ended)
         return any_ended
 

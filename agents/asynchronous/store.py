@@ -34,7 +34,7 @@ class MemoryStore:
         arrays: "parameters" (P,) and the rule's statistics, by name.
         rule: how a gradient changes the parameters.
         worker: whose statistics to use where every worker keeps its own.
-        lower_bounds: (slice, value) pairs: parameters that an update may not push below a value.
+        lower_bounds: (slice, values) pairs: parameters that an update may not push below a value, each its own.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class MemoryStore:
         arrays: Mapping[str, NDArray[Any]],
         rule: UpdateRule,
         worker: int,
-        lower_bounds: tuple[tuple[slice, float], ...] = (),
+        lower_bounds: tuple[tuple[slice, FloatVector], ...] = (),
     ) -> None:
         self.parameters: FloatVector = arrays["parameters"]
         self._update = rule.bind(self.parameters, arrays, worker)
-        self._bounded = [(self.parameters[where], value) for where, value in lower_bounds]
+        self._bounded = [(self.parameters[where], values) for where, values in lower_bounds]
 
     def pull(self, out: FloatVector) -> None:
         """Copy the present parameters into ``out``; nothing to do when it is the store's own vector."""
@@ -56,5 +56,5 @@ class MemoryStore:
     def push(self, gradient: FloatVector, learning_rate: float) -> None:
         """Apply a gradient at once."""
         self._update(gradient, learning_rate)
-        for part, value in self._bounded:
-            np.maximum(part, value, out=part)
+        for part, values in self._bounded:
+            np.maximum(part, values, out=part)

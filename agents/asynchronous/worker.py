@@ -31,7 +31,7 @@ from agents.asynchronous.errors import NonFiniteGradientError
 from agents.asynchronous.events import Event, Failed, Finished, Progress, Ready, Steps
 from agents.asynchronous.learner import Learner, Recipe, Setting
 from agents.asynchronous.memory import FileLock, SharedArrays
-from agents.asynchronous.normalization import SharedNormalization
+from agents.asynchronous.normalization import SharedNormalization, shown_space
 from agents.asynchronous.optimizer import UpdateRule
 from agents.asynchronous.segment import Observations, Segment
 from agents.asynchronous.stepping import Stepper, make_stepper
@@ -57,7 +57,7 @@ class Task:
         max_grad_norm: gradients are scaled down to this Euclidean norm; None leaves them.
         steps_before: environment steps of earlier ``learn`` calls that count on.
         total_steps: the global step at which ``learn`` ends, for schedules.
-        lower_bounds: parameters that must stay above a value.
+        lower_bounds: parameters that must not fall below a value, each its own.
         every_step: whether callbacks look at single steps.
     """
 
@@ -69,7 +69,7 @@ class Task:
     max_grad_norm: float | None
     steps_before: int
     total_steps: int
-    lower_bounds: tuple[tuple[slice, float], ...]
+    lower_bounds: tuple[tuple[slice, NDArray[np.float32]], ...]
     every_step: bool
 
 
@@ -254,7 +254,7 @@ def build_worker(
         gradient = flat.gradient.numpy()
     else:
         parameters, gradient = np.empty_like(shared), np.empty_like(shared)
-    segment = Segment(venv.observation_space, venv.action_space, task.n_steps, venv.num_envs)
+    segment = Segment(shown_space(venv), venv.action_space, task.n_steps, venv.num_envs)
     setting = Setting(
         policy=policy,
         flat=flat,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from gymnasium import spaces
 
+from agents.common.action_spaces import check_floats
 from agents.dpg.layout import COMPATIBLE_VARIANTS, VARIANTS
 
 if TYPE_CHECKING:
@@ -31,12 +32,7 @@ def check_action_space(space: spaces.Space) -> None:
         f"The algorithm only supports Box as action space but {space} was provided: a deterministic policy gradient "
     )
     assert isinstance(space, spaces.Box), f"{given}needs actions that can be moved a little. {advice}"
-    assert space.dtype is not None
-    assert space.dtype.kind == "f", (
-        f"The algorithm only supports Box of floats as action space but {space} was provided: the fraction that "
-        f"{space.dtype} cuts off would be learned from although it was never executed. Let a wrapper round instead "
-        "(gymnasium.wrappers.TransformAction with a Box of float32 as its action_space)."
-    )
+    check_floats(space)
 
 
 def check_arguments(model: DPG) -> None:

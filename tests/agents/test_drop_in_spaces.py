@@ -309,6 +309,7 @@ def test_the_key_of_what_is_not_supported_is_named() -> None:
         (spaces.MultiBinary((2, 2)), "Multi-dimensional MultiBinary.* not supported"),
         (spaces.Box(-np.inf, np.inf, (1,), np.float32), "finite lower and upper bound"),
         (spaces.Dict({"a": spaces.Discrete(2)}), "only supports"),
+        (spaces.Box(-5, 5, (1,), np.int64), "only supports Box of floats.* int64 cuts off .*TransformAction"),
     ],
     ids=lambda value: type(value).__name__,
 )

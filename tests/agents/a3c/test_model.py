@@ -241,6 +241,18 @@ def test_a_loaded_model_goes_on_from_the_saved_statistics_to_the_bit(tmp_path: P
     assert (go_on(forget=False) != go_on(forget=True)).any()
 
 
+def test_models_loaded_from_one_file_act_apart_where_no_seed_was_given(tmp_path: Path) -> None:
+    agents.A3C("MlpPolicy", "CartPole-v1", n_workers=1).learn(20).save(tmp_path / "model")
+
+    def actions() -> list[int]:
+        taken: list[int] = []
+        model = agents.A3C.load(tmp_path / "model", env="CartPole-v1", learning_rate=0.0)
+        model.learn(60, callback=lambda found, _: taken.append(int(found["actions"][0])) or True)
+        return taken
+
+    assert actions() != actions()
+
+
 @WORKERS
 def test_g_goes_on_in_the_next_learn_call(n_workers: int) -> None:
     model = agents.A3C("MlpPolicy", "CartPole-v1", n_workers=n_workers, seed=0, rms_prop_alpha=0.999)
@@ -430,6 +442,21 @@ def test_the_standard_deviation_has_a_floor(n_workers: int) -> None:
     model.learn(200)
     assert float(model.policy.log_std.detach().exp().min()) == pytest.approx(SMALLEST_STD, rel=1e-5)
     assert np.isfinite(parameters(model)).all()
+
+
+@WORKERS
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_standard_deviation_below_the_floor_stays_where_it_began(n_workers: int, frozen: bool) -> None:
+    model = agents.A3C(
+        "MlpPolicy",
+        "Pendulum-v1",
+        n_workers=n_workers,
+        learning_rate=7e-4 if frozen else 0.0,
+        policy_kwargs={"log_std_init": -8.0},
+    )
+    model.policy.log_std.requires_grad = not frozen
+    model.learn(20)
+    assert model.policy.log_std.item() == -8.0
 
 
 class Narrow(gym.Env):

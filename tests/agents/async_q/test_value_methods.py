@@ -280,6 +280,28 @@ def test_a_model_may_be_loaded_for_another_number_of_workers_and_another_final_e
     assert loaded.learn(100).exploration_rate == pytest.approx(0.05)
 
 
+def reloaded(model: Any, **arguments: Any) -> Any:
+    stream = io.BytesIO()
+    model.save(stream)
+    return type(model).load(stream, **arguments)
+
+
+@one_and_two_workers
+def test_a_loaded_model_goes_on_with_the_final_epsilons_it_was_saved_with(n_workers: int) -> None:
+    model = small(agents.AsyncQLearning, n_workers=n_workers, seed=None, exploration_fraction=0.01).learn(100)
+    for _ in range(20):  # drawn anew they would not stay the same twenty times
+        loaded = reloaded(model, env="CartPole-v1")
+        assert tuple(loaded._final_epsilons) == tuple(model._final_epsilons)
+    assert loaded.learn(10, reset_num_timesteps=False).exploration_rate == model.exploration_rate
+
+
+def test_a_loaded_model_draws_from_the_final_epsilons_that_load_was_given() -> None:
+    model = small(agents.AsyncNStepQ, exploration_final_eps=0.3).learn(20)
+    assert reloaded(model, exploration_final_eps=0.05)._final_epsilons == (0.05,)
+    loaded = reloaded(model, exploration_final_eps={0.3: 0.0, 0.1: 1.0})
+    assert loaded._final_epsilons == (0.1,)
+
+
 def test_agents_save_and_load_know_the_value_methods(tmp_path: Path) -> None:
     model = small(agents.AsyncSarsa).learn(60)
     agents.save(model, tmp_path / "model")
@@ -320,3 +342,37 @@ def test_sarsa_takes_the_action_it_chose_also_where_learning_goes_on() -> None:
 
         model.learn(4, callback=watch, reset_num_timesteps=False)
         assert taken[0] == chosen
+
+
+class Hall(gym.Env):
+    """Begins in room 0 and stays in room 1."""
+
+    observation_space = spaces.Discrete(2)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, **options: Any) -> Any:
+        return 0, {}
+
+    def step(self, action: int) -> Any:
+        return 1, 0.0, False, False, {}
+
+
+@pytest.mark.parametrize("how", ["learn resets", "set_env resets"])
+def test_the_action_that_sarsa_chose_is_forgotten_where_the_environment_is_reset(how: str) -> None:
+    taken: list[int] = []
+    model = tabular(
+        agents.AsyncSarsa, Hall(), learning_rate=0.0, exploration_initial_eps=0.0, exploration_final_eps=0.0
+    )
+    with torch.no_grad():
+        for part, values in zip(model.q_net.parameters(), (torch.eye(2), torch.zeros(2)), strict=True):
+            part.copy_(values)  # the best action is the room's number
+    model.learn(4)
+    assert model._memory.tolist() == [1]  # chosen for room 1
+    if how == "set_env resets":
+        model.set_env(Hall())
+    model.learn(
+        2,
+        callback=lambda found, _: taken.append(int(found["actions"][0])) or True,
+        reset_num_timesteps=how == "learn resets",
+    )
+    assert taken == [0, 1]

@@ -260,6 +260,23 @@ def test_the_progress_bar_ends_at_the_number_of_steps(n_workers: int, capsys: An
     assert "30/30" in shown
 
 
+class Initialized(Tape):
+    """Notes when it is initialized."""
+
+    def _init_callback(self) -> None:
+        self._note("init")
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+@pytest.mark.filterwarnings("ignore:rich is experimental")
+def test_a_callback_beside_a_progress_bar_is_initialized_once(as_list: bool) -> None:
+    callback = Initialized()
+    model = agents.A3C("MlpPolicy", Counter(length=7), n_workers=1)
+    model.learn(10, callback=[callback] if as_list else callback, progress_bar=True)
+    assert [name for name, _ in callback.calls].count("init") == 1
+    assert callback.calls[-1] == ("training_end", 10)
+
+
 @WORKERS
 def test_sb3s_own_callbacks_work(n_workers: int, tmp_path: Path) -> None:
     model = agents.A3C("MlpPolicy", "CartPole-v1", n_workers=n_workers, seed=0)
@@ -332,3 +349,82 @@ def test_a_callback_can_let_the_workers_stand_still(n_workers: int) -> None:
     assert len(paused.counts) == 10
     for delivered, steps in paused.counts:
         assert delivered <= steps <= 200
+
+
+class Sets(BaseCallback):
+    """Sets attributes of the model at the end of each segment."""
+
+    per_step = False
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__()
+        self.values = values
+
+    def _on_rollout_end(self) -> None:
+        for name, value in self.values.items():
+            setattr(self.model, name, value)
+
+    def _on_step(self) -> bool:
+        return True
+
+
+def no_rate(remaining: float) -> float:
+    return 0.0
+
+
+CHANGES: dict[str, Any] = {
+    "learning_rate": 0.0,
+    "lr_schedule": no_rate,
+    "n_steps": 3,
+    "gamma": 0.5,
+    "max_grad_norm": None,
+    "rms_prop_eps": 0.2,
+    "rms_prop_alpha": 0.9,
+    "shared_optimizer": "adam",
+    "n_workers": 3,
+}
+OF_A3C = {"gae_lambda": 0.5, "ent_coef": 1.0, "vf_coef": 1.0}
+OF_VALUES = {
+    "target_update_interval": 3,
+    "exploration_fraction": 0.5,
+    "exploration_initial_eps": 0.5,
+    "exploration_final_eps": 0.3,
+}
+
+
+@WORKERS
+@pytest.mark.parametrize(("cls", "more"), [(agents.A3C, OF_A3C), (agents.AsyncSarsa, OF_VALUES)])
+def test_what_a_callback_sets_too_late_for_the_workers_is_said_once(n_workers: int, cls: Any, more: Any) -> None:
+    changes = CHANGES | more
+    model = cls("MlpPolicy", Counter(length=7), n_workers=n_workers)
+    with pytest.warns(UserWarning, match="the change takes effect at the next learn call") as warned:
+        model.learn(100, callback=Sets(**changes))
+    (warning,) = [str(each.message) for each in warned if "A callback has changed" in str(each.message)]
+    for name in changes:
+        assert f"{name}=" in warning  # with the value that goes on
+
+
+@pytest.mark.filterwarnings("error")
+def test_callbacks_that_set_nothing_or_begin_with_it_are_not_warned_of() -> None:
+    class Begins(Tape):
+        def _on_training_start(self) -> None:
+            super()._on_training_start()
+            self.model.ent_coef = 0.5
+
+    for callback in (None, Sets(), Begins()):
+        agents.A3C("MlpPolicy", Counter(length=7), n_workers=1).learn(50, callback=callback)
+
+
+@WORKERS
+@pytest.mark.parametrize("name", ["learning_rate", "lr_schedule"])
+@pytest.mark.parametrize("first", [1e-3, lambda remaining: 1e-3 * remaining], ids=["constant", "schedule"])
+@pytest.mark.filterwarnings("ignore:A callback has changed")
+def test_another_rate_takes_effect_at_the_next_learn_call(n_workers: int, name: str, first: Any) -> None:
+    model = agents.A3C("MlpPolicy", Counter(length=7), n_workers=n_workers, learning_rate=first)
+    before = model._flat.vector.clone()
+    model.learn(50, callback=Sets(**{name: no_rate}))
+    learned = model._flat.vector.clone()
+    assert (learned != before).any()
+    model.learn(50, reset_num_timesteps=False)
+    assert (model._flat.vector == learned).all()
+    assert model.policy.optimizer.param_groups[0]["lr"] == 0.0

@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import VecNormalize as SB3VecNormalize
 import agents
 from agents.asynchronous.errors import WorkerError
 from agents.asynchronous.normalization import ModelNormalization, SharedNormalization, _valid
-from tests.agents.toys import Misbehaving
+from tests.agents.toys import Misbehaving, RandomEnv
 from wrappers import VecNormalize
 from wrappers.running_statistics import RunningStatistics
 
@@ -500,3 +500,39 @@ def test_a_saved_model_learns_on_with_the_files_statistics_frozen(tmp_path: Path
     normalized = (raw - before) / np.sqrt(model.get_vec_normalize_env().obs_rms.var + 1e-8)
     for row in seen:
         assert np.abs(np.clip(normalized, -10, 10) - row).max(axis=1).min() < 1e-4
+
+
+class Integers(RandomEnv):
+    """Counts up to 100, alone or beside what is not normalized."""
+
+    def __init__(self, as_dict: bool) -> None:
+        counts = spaces.Box(0, 100, (3,), np.int64)
+        space = spaces.Dict({"counts": counts, "kind": spaces.Discrete(4)}) if as_dict else counts
+        super().__init__(space, spaces.Discrete(2))
+
+
+@KINDS
+@WORKERS
+@pytest.mark.parametrize("as_dict", [False, True])
+@pytest.mark.parametrize("cls", [agents.A3C, agents.AsyncNStepQ], ids=lambda cls: cls.__name__)
+def test_integers_that_are_normalized_are_not_cut_back_to_integers(
+    kind: Any, n_workers: int, as_dict: bool, cls: Any
+) -> None:
+    keys = ["counts"] if as_dict else None
+    venv = kind(DummyVecEnv([lambda: Integers(as_dict)] * 2), norm_obs_keys=keys)
+    seen: list[Any] = []
+
+    def note(found: dict[str, Any], _: Any) -> bool:
+        seen.append(found["new_obs"])
+        return True
+
+    policy = "MultiInputPolicy" if as_dict else "MlpPolicy"
+    model = cls(policy, venv, n_workers=n_workers, seed=0).learn(200, callback=note)
+    counts = np.concatenate([observations["counts"] if as_dict else observations for observations in seen])
+    assert counts.dtype == np.float32
+    assert len(np.unique(counts)) > 50  # cut off, about five are left
+    if as_dict:
+        assert seen[0]["kind"].dtype == np.int64
+    if n_workers == 1:
+        shown = model._last_obs["counts"] if as_dict else model._last_obs
+        np.testing.assert_array_equal(shown, counts[-2:])

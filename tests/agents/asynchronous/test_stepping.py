@@ -168,6 +168,41 @@ def test_the_final_observation_is_kept_although_the_environment_writes_over_it()
         assert (final != segment.observations[t + 1, 0]).any()  # the row after it begins the next episode
 
 
+class Position(gym.Env):
+    """Shows its position also in its infos, in one and the same array."""
+
+    observation_space = spaces.Box(-100, 100, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self) -> None:
+        self.position = np.zeros(1, dtype=np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        self.position[:] = 0
+        return self.position.copy(), {}
+
+    def step(self, action: Any) -> Any:
+        self.position += 1
+        info = {"position": self.position, "inside": {"position": self.position}}
+        return self.position.copy(), 1.0, bool(self.position[0] == 3), False, info
+
+
+@pytest.mark.parametrize("stack", [False, True])
+def test_infos_stay_those_of_their_step_although_the_environment_writes_over_them(stack: bool) -> None:
+    plain = DummyVecEnv([Position])
+    venv = VecFrameStack(plain, 2) if stack else plain
+    stepper = make_stepper(venv, keep_infos=True)
+    assert isinstance(stepper, DirectStepper)
+    segment = Segment(venv.observation_space, venv.action_space, 5, 1)
+    stepper.start(segment, None)
+    infos = []
+    for t in range(5):
+        stepper.step(np.zeros(1, dtype=np.int64), segment, t)
+        infos.extend(stepper.infos())
+    assert [info["position"].item() for info in infos] == [1, 2, 3, 1, 2]
+    assert [info["inside"]["position"].item() for info in infos] == [1, 2, 3, 1, 2]
+
+
 def test_a_plain_vector_environment_is_stepped_directly_and_a_wrapped_one_is_not() -> None:
     plain = make("vector", 2)
     assert isinstance(make_stepper(plain, keep_infos=False), DirectStepper)
