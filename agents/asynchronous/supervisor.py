@@ -132,6 +132,7 @@ class Supervisor:
                 elif isinstance(event, Finished):
                     self._done.add(event.worker)
                     self._watch.forget(event.worker)
+                    self._warn_of_bad_close(event)
                 elif isinstance(event, Failed):
                     raise self._failure(event)
                 else:
@@ -170,6 +171,15 @@ class Supervisor:
             stacklevel=2,
         )
         return True
+
+    def _warn_of_bad_close(self, event: Finished) -> None:
+        if event.complaint is not None:
+            warnings.warn(
+                f"Worker {event.worker} of {len(self._processes)} had finished when its environment's close() raised "
+                f"{event.complaint}. What was learned is kept; what close() should have released may be left behind.",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def _timeout_error(self, worker: int) -> WorkerTimeoutError:
         who = f"Worker {worker} of {len(self._processes)} (process {self._processes[worker].pid})"

@@ -329,15 +329,31 @@ def main(
         _send(pipe, Ready(index))
         for event in worker.run():
             _send(pipe, event)
-        venv.close()
-        _send(pipe, Finished(index))
+        complaint = _close(venv)
+        venv = None
+        _send(pipe, Finished(index, complaint))
     except BrokenPipeError:
         return  # the calling process has let go: nothing left to tell, and nobody to tell it
     except BaseException as error:
         _send_failure(pipe, index, error)
         raise SystemExit(1) from error
     finally:
+        if venv is not None:
+            _close(venv)  # what it raises would only hide why the worker ends
         pipe.close()
+
+
+def _close(venv: VecEnv) -> str | None:
+    """Close a worker's environments: their simulators, windows and files are nobody else's.
+
+    Returns:
+        The exception that this raised, in words.
+    """
+    try:
+        venv.close()
+    except Exception as error:  # noqa: BLE001 - whatever it is, nothing of what was learned depends on it
+        return repr(error)
+    return None
 
 
 def _attach_buffers(policy: BasePolicy, arrays: dict[str, NDArray[Any]]) -> None:

@@ -193,6 +193,57 @@ def test_ctrl_c_propagates_and_the_model_keeps_what_was_learned(n_workers: int, 
         assert model._n_updates > 0
 
 
+class Closing(Misbehaving):
+    """Writes a file for every copy that is made in a worker, and another one when that is closed."""
+
+    def __init__(self, folder: Path, what: str, when_closed: str = "") -> None:
+        super().__init__(str(folder / "once"), when=20, what=what)
+        self.folder = folder
+        self.when_closed = when_closed
+        self.caller = os.getpid()
+
+    def reset(self, **arguments: Any) -> Any:
+        if os.getpid() != self.caller:
+            (self.folder / f"made-{os.getpid()}").touch()
+        return super().reset(**arguments)
+
+    def close(self) -> None:
+        (self.folder / f"closed-{os.getpid()}").touch()
+        if self.when_closed:
+            raise RuntimeError(self.when_closed)
+
+
+@pytest.mark.parametrize("when_closed", ["", "the door is jammed"])
+@pytest.mark.parametrize("ending", ["finished", "raised", "stopped", "callback raised"])
+def test_workers_close_their_environments_however_learn_ends(tmp_path: Path, ending: str, when_closed: str) -> None:
+    def after_a_while(*_: Any) -> bool:
+        if ending == "callback raised" and model.num_timesteps > 100:
+            raise ToyError("callback", 0)
+        return ending != "stopped" or model.num_timesteps < 100
+
+    env = Closing(tmp_path, "raise" if ending == "raised" else "nothing", when_closed)
+    model = agents.A3C("MlpPolicy", env, n_workers=2, seed=0)
+    fails = pytest.raises(ToyError) if "raised" in ending else contextlib.nullcontext()
+    warns = when_closed and "raised" not in ending
+    with fails, pytest.warns(UserWarning, match=when_closed) if warns else contextlib.nullcontext():
+        model.learn(300 if ending == "finished" else ENDLESS, callback=after_a_while)
+    made = {path.name.removeprefix("made-") for path in tmp_path.glob("made-*")}
+    assert made
+    assert made <= {path.name.removeprefix("closed-") for path in tmp_path.glob("closed-*")}
+
+
+def test_an_environment_that_cannot_be_closed_takes_nothing_of_what_was_learned(tmp_path: Path) -> None:
+    model = agents.A3C("MlpPolicy", Closing(tmp_path, "nothing", "the door is jammed"), n_workers=2, seed=0)
+    before = model._flat.vector.clone()
+    with pytest.warns(
+        UserWarning,
+        match=r"Worker \d of 2 had finished when .* close\(\) raised RuntimeError\('the door is jammed'\).* is kept",
+    ):
+        assert model.learn(200) is model
+    assert model.num_timesteps == 200
+    assert (model._flat.vector != before).any()
+
+
 def test_learning_on_after_an_exception_within_a_segment_begins_an_episode(tmp_path: Path) -> None:
     """What the segment began with is no longer what the environment shows."""
     env = Misbehaving(str(tmp_path / "once"), when=8, what="raise")
