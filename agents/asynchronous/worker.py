@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 
+from agents.asynchronous.arguments import SCHEDULES_GIVE_RATES, check_number
 from agents.asynchronous.budget import StepBudget
 from agents.asynchronous.errors import NonFiniteGradientError
 from agents.asynchronous.events import Event, Failed, Finished, Progress, Ready, Steps
@@ -123,6 +124,7 @@ class Worker:
 
         Raises:
             NonFiniteGradientError: a gradient holds NaN or infinity; it is not applied.
+            ValueError: the schedule of the learning rate gives none; no gradient is applied with it.
         """
         segment, budget, stepper, learner, task = self.segment, self.budget, self.stepper, self.learner, self.task
         n_envs = stepper.n_envs
@@ -188,10 +190,18 @@ class Worker:
         return infos
 
     def _learning_rate(self) -> float:
+        """The rate for the global step.
+
+        Raises:
+            ValueError: a schedule gives none; applied, it would spoil the parameters of all workers.
+        """
         rate = self.task.learning_rate
         if callable(rate):
             done = (self.task.steps_before + self.budget.reserved) / self.task.total_steps
-            return float(rate(max(0.0, 1.0 - done)))
+            remaining = max(0.0, 1.0 - done)
+            scheduled = float(rate(remaining))
+            check_number(f"learning_rate({remaining:g})", scheduled, 0.0, remedy=SCHEDULES_GIVE_RATES)
+            return scheduled
         return rate
 
     def _complete(self, event: Progress, infos: list[list[dict[str, Any]]] | None) -> Progress:

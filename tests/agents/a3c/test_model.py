@@ -204,6 +204,27 @@ def test_workers_follow_the_schedule_of_the_global_step_not_of_their_own() -> No
         np.testing.assert_array_equal(theta, late[-1])
 
 
+@WORKERS
+@pytest.mark.parametrize("wrong", [math.nan, -1e-3, math.inf])
+def test_a_schedule_that_stops_giving_rates_is_named_before_it_spoils_the_parameters(
+    n_workers: int, wrong: float
+) -> None:
+    model = agents.A3C(
+        "MlpPolicy",
+        "CartPole-v1",
+        n_workers=n_workers,
+        seed=0,
+        learning_rate=lambda remaining: 1e-3 if remaining > 0.5 else wrong,
+    )
+    with pytest.raises(
+        ValueError, match=rf"learning_rate\(0\.\d+\)={wrong}, but it must be a finite number of at least 0"
+    ):
+        model.learn(400)
+    assert 0 < model.num_timesteps < 400
+    assert np.isfinite(parameters(model)).all()
+    assert np.isfinite(g_of(model)).all()
+
+
 # saving, loading, going on
 
 
