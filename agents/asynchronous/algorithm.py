@@ -194,7 +194,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         )
         self.policy = self.policy.to(self.device)
         self._flatten()
-        if self.n_workers > 1:
+        if self.n_workers > 1 and self.env is not None:  # loaded without one it only predicts
             warm_up()
 
     def _flatten(self) -> None:

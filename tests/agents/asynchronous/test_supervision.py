@@ -434,6 +434,19 @@ def test_the_next_learn_works_when_the_worker_server_was_killed() -> None:
     assert model.learn(20).num_timesteps == 20
 
 
+def test_a_model_that_is_loaded_only_to_predict_starts_no_worker_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+    monkeypatch.setattr("agents.asynchronous.algorithm.warm_up", lambda: started.append(1))
+    agents.A3C("MlpPolicy", Counter(), n_workers=2).save(tmp_path / "model")
+    assert started == [1]
+    agents.A3C.load(tmp_path / "model").predict(np.zeros(2, dtype=np.float32))
+    assert started == [1]
+    agents.A3C.load(tmp_path / "model", env=Counter())
+    assert started == [1, 1]
+
+
 @pytest.mark.parametrize("stuck", [False, True], ids=["acting", "stuck in step"])
 def test_no_worker_outlives_the_server_that_is_killed_while_they_learn(tmp_path: Path, stuck: bool) -> None:
     model = misbehaving(tmp_path, "sleep" if stuck else "nothing", when=10)
