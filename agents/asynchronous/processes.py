@@ -136,7 +136,17 @@ class WorkerProcess(process.BaseProcess):
     _start_method = "forkserver"
 
     def start(self) -> None:
-        """Start the process."""
+        """Start the process.
+
+        Raises:
+            RuntimeError: this process is daemonic, and may have no children.
+        """
+        if process.current_process().daemon:
+            raise RuntimeError(
+                f"This process ({process.current_process().name}) is daemonic, as those of a multiprocessing.Pool are, "
+                "and may start no workers. Use n_workers=1, which needs none, or start it with "
+                "concurrent.futures.ProcessPoolExecutor or as a Process with daemon=False."
+            )
         self._variables = {**os.environ, **ONE_THREAD}
         super().start()
 

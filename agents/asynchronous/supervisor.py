@@ -250,8 +250,7 @@ class Supervisor:
                 "parameters they had reached."
             )
         if code is not None and code < 0:
-            name = signal.Signals(-code).name
-            how = f"was killed by {name}"
+            how = f"was killed by {_signal_name(-code)}"
             if -code == signal.SIGKILL:
                 how += " (the kernel does that when memory runs out)"
         else:
@@ -274,6 +273,12 @@ class Supervisor:
             error = WorkerError(f"Worker {event.worker} raised an exception; its traceback is above.")
         else:
             error = cloudpickle.loads(event.error)
+            if isinstance(error, SystemExit):  # raised here it would end the caller's script, without a word at code 0
+                error = WorkerError(
+                    f"Worker {event.worker} of {len(self._processes)} called sys.exit({error.code!r}), most likely in "
+                    "its environment; the traceback is above. The other workers were stopped; the model holds the "
+                    "parameters they had reached."
+                )
         error.__cause__ = RemoteTraceback(f"in worker {event.worker} of {len(self._processes)}:\n{event.text}")
         return error
 
@@ -320,6 +325,13 @@ class Supervisor:
                     pipe.recv_bytes()  # type: ignore[union-attr]
                     continue
                 open_pipes.remove(pipe)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # real-time signals have none
+        return f"signal {number}"
 
 
 def _has_ended(pipe: connection.Connection) -> bool:

@@ -107,6 +107,7 @@ def test_an_exception_that_cannot_be_sent_still_tells_its_story(tmp_path: Path) 
     ("what", "message"),
     [
         ("kill", r"Worker \d of 2 \(process \d+\) was killed by SIGKILL.*memory runs out"),
+        ("signal-40", r"Worker \d of 2 \(process \d+\) was killed by signal 40"),
         ("exit", r"Worker \d of 2 \(process \d+\) ended with exit code 3"),
     ],
 )
@@ -114,6 +115,22 @@ def test_a_worker_that_ends_without_a_word_is_an_error(tmp_path: Path, what: str
     model = misbehaving(tmp_path, what)
     with leaving_nothing_and_a_usable_model(model), pytest.raises(WorkerError, match=message):
         model.learn(ENDLESS)
+
+
+def test_an_environment_that_exits_in_a_worker_does_not_end_the_callers_script(tmp_path: Path) -> None:
+    model = misbehaving(tmp_path, "sys-exit")
+    with leaving_nothing_and_a_usable_model(model):
+        with pytest.raises(WorkerError, match=r"Worker \d of 2 called sys.exit\(0\)") as caught:
+            model.learn(ENDLESS)
+        assert "in _misbehave" in str(caught.value.__cause__)
+
+
+def test_in_a_daemonic_process_the_error_says_what_needs_no_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = agents.A3C("MlpPolicy", Counter, n_workers=2)
+    with leaving_nothing_and_a_usable_model(model), monkeypatch.context() as patch:
+        patch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
+        with pytest.raises(RuntimeError, match=r"is daemonic, as those of a multiprocessing\.Pool.*n_workers=1"):
+            model.learn(ENDLESS)
 
 
 @pytest.mark.parametrize("per_step", [False, True])
