@@ -52,7 +52,7 @@ class Supervisor:
     """Worker processes of one ``learn`` call, as a context manager.
 
     Args:
-        payload: cloudpickle of (task, policy, environment factory), the same for all.
+        payload: what ``worker.pack`` answered, the same for all.
         shared: memory of parameters, statistics and counters.
         seeds: one a worker.
         steps: environment steps that the workers may take in total.
