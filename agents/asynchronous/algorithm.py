@@ -82,7 +82,8 @@ class AsynchronousAlgorithm(BaseAlgorithm):
             (shared).
         n_workers: actor-learner processes; 1 runs inside the calling process. Default: the cores available.
         worker_timeout: seconds without a sign of life before a worker counts as stuck; None never. To make its
-            environment a worker has at least 30.
+            environment a worker has at least 30. One worker runs inside the calling process, which cannot be ended for
+            it: it has none.
         stats_window_size: episodes averaged for the logger.
         tensorboard_log: folder, or None.
         policy_kwargs: as in SB3, without optimizer_class.
