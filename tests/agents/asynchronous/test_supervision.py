@@ -340,6 +340,37 @@ def test_the_timeout_is_for_silence_not_for_the_whole_run() -> None:
     assert model.num_timesteps == 3000
 
 
+class Leisurely(Counter):
+    """Every step takes its time."""
+
+    def step(self, action: Any) -> Any:
+        time.sleep(0.1)
+        return super().step(action)
+
+
+def test_a_segment_may_take_longer_than_the_timeout() -> None:
+    model = agents.A3C("MlpPolicy", Leisurely(length=100), n_workers=2, n_steps=30, worker_timeout=1.0)
+    assert model.learn(60).num_timesteps == 60  # a segment of three seconds for each
+
+
+@pytest.mark.timeout(60)  # a pause that waits for ever is what must not be
+def test_a_pause_does_not_wait_for_a_worker_that_is_stuck(tmp_path: Path) -> None:
+    def pause() -> None:
+        while not (tmp_path / "once").exists():
+            time.sleep(0.01)
+        with model.paused():
+            paused.append(model.num_timesteps)
+
+    paused: list[int] = []
+    model = misbehaving(tmp_path, "sleep", when=10, worker_timeout=0.5)
+    with (
+        leaving_nothing_and_a_usable_model(model),
+        pytest.raises(WorkerTimeoutError, match=r"Worker \d of 2 .* worker_timeout=0.5 s"),
+    ):
+        model.learn(ENDLESS, callback=AfterFirstSegments(pause))
+    assert paused
+
+
 def test_an_environment_that_never_comes_into_being_is_an_error_where_a_timeout_is_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
