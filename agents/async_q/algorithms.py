@@ -54,7 +54,8 @@ class AsynchronousValueMethod(AsynchronousAlgorithm):
         rms_prop_alpha: decay (.99).
         shared_optimizer: "rmsprop", "rmsprop-local", "momentum" or "adam".
         n_workers: default the cores available; 1 runs in this process and repeats to the bit for a seed.
-        worker_timeout: seconds without a sign of life before a worker counts as stuck; None never.
+        worker_timeout: seconds without a sign of life before a worker counts as stuck; None never. One worker runs
+            inside the calling process, which cannot be ended for it: it has none.
         stats_window_size: episodes averaged for the logger.
         tensorboard_log: folder.
         policy_kwargs: of the policy class.

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-import cloudpickle
 import gymnasium as gym
 import numpy as np
 import torch as th
@@ -48,7 +47,7 @@ from agents.asynchronous.optimizer import FlatOptimizer, UpdateRule
 from agents.asynchronous.processes import warm_up
 from agents.asynchronous.supervisor import Supervisor
 from agents.asynchronous.supported_spaces import check_spaces
-from agents.asynchronous.worker import Task, build_worker
+from agents.asynchronous.worker import Task, build_worker, cannot_be_copied, pack
 from agents.common.flat import FlatParameters, flatten_buffers
 
 ALL_ACTION_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
@@ -84,7 +83,8 @@ class AsynchronousAlgorithm(BaseAlgorithm):
             (shared).
         n_workers: actor-learner processes; 1 runs inside the calling process. Default: the cores available.
         worker_timeout: seconds without a sign of life before a worker counts as stuck; None never. To make its
-            environment a worker has at least 30.
+            environment a worker has at least 30. One worker runs inside the calling process, which cannot be ended for
+            it: it has none.
         stats_window_size: episodes averaged for the logger.
         tensorboard_log: folder, or None.
         policy_kwargs: as in SB3, without optimizer_class.
@@ -207,7 +207,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         )
         self.policy = self.policy.to(self.device)
         self._flatten()
-        if self.n_workers > 1:
+        if self.n_workers > 1 and self.env is not None:  # loaded without one it only predicts
             warm_up()
 
     def _setup_lr_schedule(self) -> None:
@@ -459,9 +459,11 @@ class AsynchronousAlgorithm(BaseAlgorithm):
     def _learn_beside(self, steps: int, delivery: Delivery) -> None:
         """Several workers in processes of their own, each on a copy of the environment."""
         assert self.env is not None
-        payload = cloudpickle.dumps(
-            (self._task(delivery), self._policy_to_send(), factory_for(self._given_env, self.env))
-        )
+        try:
+            policy = self._policy_to_send()
+        except Exception as error:
+            raise cannot_be_copied("policy", error) from error
+        payload = pack(self._task(delivery), policy, factory_for(self._given_env, self.env))
         own = self._own_arrays() | self._normalization_arrays()
         layout = {name: (array.shape, array.dtype) for name, array in own.items()}
         shared = SharedArrays({**layout, **StepBudget.layout(self.n_workers)})

@@ -11,6 +11,7 @@ from typing import Any
 from stable_baselines3.common.policies import BasePolicy
 
 LARGEST_SEED = 2**32 - 1  # NumPy's legacy generator, which SB3 seeds, takes no larger one
+SCHEDULES_GIVE_RATES = "a schedule gives the rate for the remaining progress"
 
 
 def check_whole(name: str, value: Any, least: int, most: float = math.inf) -> None:
@@ -83,7 +84,7 @@ def check_learning_rate(value: Any) -> None:
             f"learning_rate={value!r} cannot be called with the remaining progress ({error}), but a schedule must be; "
             "write lambda progress_remaining: progress_remaining * 7e-4."
         ) from error
-    check_number("learning_rate(1.0)", first, 0.0, remedy="a schedule gives the rate for the remaining progress")
+    check_number("learning_rate(1.0)", first, 0.0, remedy=SCHEDULES_GIVE_RATES)
 
 
 def check_policy(policy: Any, aliases: Mapping[str, type[BasePolicy]], kinds: tuple[type[BasePolicy], ...]) -> None:

@@ -65,9 +65,15 @@ class Ready:
 
 @dataclass
 class Finished:
-    """The worker found no step left, or was told to end."""
+    """The worker found no step left, or was told to end.
+
+    Attributes:
+        worker: index.
+        complaint: what its environment raised when it was closed, in words; None where that went well.
+    """
 
     worker: int
+    complaint: str | None = None
 
 
 @dataclass

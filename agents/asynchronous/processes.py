@@ -67,20 +67,36 @@ class _WorkerServer(forkserver.ForkServer):
     def __init__(self) -> None:
         super().__init__()
         self.set_forkserver_preload(["agents.asynchronous.preload"])
-        self._owner = os.getpid()
 
     def ensure_running(self) -> None:
-        # a forked copy of this process must not talk to its parent's server
-        if self._owner != os.getpid():
-            self.__init__()  # type: ignore[misc]
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         resource_tracker.ensure_running()  # lets Ctrl-C through when it has started
         with _environment({**ONE_THREAD, "PYTHONPATH": path}), _without_interrupts():
             super().ensure_running()
 
+    def forget(self) -> None:
+        """In a fork of this process: the server is its parent's, must not be talked to and may end with the parent."""
+        alive: int | None = self._forkserver_alive_fd  # type: ignore[attr-defined]
+        if alive is not None:
+            os.close(alive)
+        self.__init__()  # type: ignore[misc]
+
 
 _server = _WorkerServer()
 _server_start = threading.Lock()
+# Writing ends of pipes, open as long as this process is there: workers end when the last copy of theirs is closed.
+_lifelines: set[int] = set()
+
+
+def _let_go_of_the_parents_workers() -> None:
+    """In a fork of this process: it may outlive the process that the workers and their server belong to."""
+    _server.forget()
+    for lifeline in _lifelines:
+        os.close(lifeline)
+    _lifelines.clear()
+
+
+os.register_at_fork(after_in_child=_let_go_of_the_parents_workers)
 
 
 def warm_up() -> None:
@@ -103,6 +119,11 @@ def server_is_alive(pid: int) -> bool:
         return False  # another one has taken its place
 
 
+def _close(lifeline: int, sentinel: int) -> None:
+    _lifelines.discard(lifeline)
+    util.close_fds(lifeline, sentinel)  # type: ignore[attr-defined]
+
+
 class _Popen(popen_forkserver.Popen):
     """Launches from our server and leaves the caller's main module out of what the worker prepares."""
 
@@ -121,7 +142,8 @@ class _Popen(popen_forkserver.Popen):
         self.sentinel, write_end = _server.connect_to_new_process(self._fds)  # type: ignore[attr-defined]
         # a duplicate of the write end tells the worker that this process is still there
         kept_open = os.dup(write_end)
-        self.finalizer = util.Finalize(self, util.close_fds, (kept_open, self.sentinel))  # type: ignore[attr-defined]
+        _lifelines.add(kept_open)
+        self.finalizer = util.Finalize(self, _close, (kept_open, self.sentinel))
         with open(write_end, "wb", closefd=True) as pipe:
             pipe.write(message.getbuffer())
         self.pid = forkserver.read_signed(self.sentinel)
@@ -136,7 +158,17 @@ class WorkerProcess(process.BaseProcess):
     _start_method = "forkserver"
 
     def start(self) -> None:
-        """Start the process."""
+        """Start the process.
+
+        Raises:
+            RuntimeError: this process is daemonic, and may have no children.
+        """
+        if process.current_process().daemon:
+            raise RuntimeError(
+                f"This process ({process.current_process().name}) is daemonic, as those of a multiprocessing.Pool are, "
+                "and may start no workers. Use n_workers=1, which needs none, or start it with "
+                "concurrent.futures.ProcessPoolExecutor or as a Process with daemon=False."
+            )
         self._variables = {**os.environ, **ONE_THREAD}
         super().start()
 

@@ -52,7 +52,7 @@ class Supervisor:
     """Worker processes of one ``learn`` call, as a context manager.
 
     Args:
-        payload: cloudpickle of (task, policy, environment factory), the same for all.
+        payload: what ``worker.pack`` answered, the same for all.
         shared: memory of parameters, statistics and counters.
         seeds: one a worker.
         steps: environment steps that the workers may take in total.
@@ -132,6 +132,7 @@ class Supervisor:
                 elif isinstance(event, Finished):
                     self._done.add(event.worker)
                     self._watch.forget(event.worker)
+                    self._warn_of_bad_close(event)
                 elif isinstance(event, Failed):
                     raise self._failure(event)
                 else:
@@ -170,6 +171,15 @@ class Supervisor:
             stacklevel=2,
         )
         return True
+
+    def _warn_of_bad_close(self, event: Finished) -> None:
+        if event.complaint is not None:
+            warnings.warn(
+                f"Worker {event.worker} of {len(self._processes)} had finished when its environment's close() raised "
+                f"{event.complaint}. What was learned is kept; what close() should have released may be left behind.",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def _timeout_error(self, worker: int) -> WorkerTimeoutError:
         who = f"Worker {worker} of {len(self._processes)} (process {self._processes[worker].pid})"
@@ -240,8 +250,7 @@ class Supervisor:
                 "parameters they had reached."
             )
         if code is not None and code < 0:
-            name = signal.Signals(-code).name
-            how = f"was killed by {name}"
+            how = f"was killed by {_signal_name(-code)}"
             if -code == signal.SIGKILL:
                 how += " (the kernel does that when memory runs out)"
         else:
@@ -264,6 +273,12 @@ class Supervisor:
             error = WorkerError(f"Worker {event.worker} raised an exception; its traceback is above.")
         else:
             error = cloudpickle.loads(event.error)
+            if isinstance(error, SystemExit):  # raised here it would end the caller's script, without a word at code 0
+                error = WorkerError(
+                    f"Worker {event.worker} of {len(self._processes)} called sys.exit({error.code!r}), most likely in "
+                    "its environment; the traceback is above. The other workers were stopped; the model holds the "
+                    "parameters they had reached."
+                )
         error.__cause__ = RemoteTraceback(f"in worker {event.worker} of {len(self._processes)}:\n{event.text}")
         return error
 
@@ -310,6 +325,13 @@ class Supervisor:
                     pipe.recv_bytes()  # type: ignore[union-attr]
                     continue
                 open_pipes.remove(pipe)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # real-time signals have none
+        return f"signal {number}"
 
 
 def _has_ended(pipe: connection.Connection) -> bool:

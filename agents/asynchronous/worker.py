@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import math
 import os
 import pickle
@@ -15,7 +16,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from multiprocessing import connection, process
 from typing import Any
 
@@ -26,7 +27,9 @@ from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 
+from agents.asynchronous.arguments import SCHEDULES_GIVE_RATES, check_number
 from agents.asynchronous.budget import StepBudget
+from agents.asynchronous.copies import EnvironmentFactory
 from agents.asynchronous.errors import NonFiniteGradientError
 from agents.asynchronous.events import Event, Failed, Finished, Progress, Ready, Steps
 from agents.asynchronous.learner import Learner, Recipe, Setting
@@ -71,6 +74,41 @@ class Task:
     total_steps: int
     lower_bounds: tuple[tuple[slice, NDArray[np.float32]], ...]
     every_step: bool
+
+
+def pack(task: Task, policy: BasePolicy, make_environment: EnvironmentFactory) -> bytes:
+    """What :func:`main` unpacks: all that a worker process is told, by value.
+
+    Raises:
+        TypeError: a part cannot be pickled.
+    """
+    try:
+        return cloudpickle.dumps((task, policy, make_environment))
+    except Exception as error:
+        parts = {
+            "environment": make_environment,
+            "policy": policy,
+            **{field.name: getattr(task, field.name) for field in fields(task)},
+        }
+        name = next((name for name, part in parts.items() if not _can_be_pickled(part)), "model")
+        raise cannot_be_copied(name, error) from error
+
+
+def cannot_be_copied(part: str, error: Exception) -> TypeError:
+    """What to raise where a part of what workers are told cannot be copied."""
+    return TypeError(
+        f"The {part} cannot be copied into workers ({type(error).__name__}: {error}). Leave out what cannot be pickled "
+        "(locks, open files, connections), or make it inside of what is called in the worker; n_workers=1 needs no "
+        "copies."
+    )
+
+
+def _can_be_pickled(part: Any) -> bool:
+    try:
+        cloudpickle.dumps(part)
+    except Exception:  # noqa: BLE001 - any refusal, of any kind, means no
+        return False
+    return True
 
 
 class Worker:
@@ -123,6 +161,7 @@ class Worker:
 
         Raises:
             NonFiniteGradientError: a gradient holds NaN or infinity; it is not applied.
+            ValueError: the schedule of the learning rate gives none; no gradient is applied with it.
         """
         segment, budget, stepper, learner, task = self.segment, self.budget, self.stepper, self.learner, self.task
         n_envs = stepper.n_envs
@@ -188,10 +227,18 @@ class Worker:
         return infos
 
     def _learning_rate(self) -> float:
+        """The rate for the global step.
+
+        Raises:
+            ValueError: a schedule gives none; applied, it would spoil the parameters of all workers.
+        """
         rate = self.task.learning_rate
         if callable(rate):
             done = (self.task.steps_before + self.budget.reserved) / self.task.total_steps
-            return float(rate(max(0.0, 1.0 - done)))
+            remaining = max(0.0, 1.0 - done)
+            scheduled = float(rate(remaining))
+            check_number(f"learning_rate({remaining:g})", scheduled, 0.0, remedy=SCHEDULES_GIVE_RATES)
+            return scheduled
         return rate
 
     def _complete(self, event: Progress, infos: list[list[dict[str, Any]]] | None) -> Progress:
@@ -290,7 +337,7 @@ def main(
 
     Args:
         index: the worker's, from 0.
-        payload: cloudpickle of (task, policy, environment factory).
+        payload: what :func:`pack` answered.
         shared: parameters, statistics, counters.
         lock: of the budget.
         pipe: takes events.
@@ -329,15 +376,31 @@ def main(
         _send(pipe, Ready(index))
         for event in worker.run():
             _send(pipe, event)
-        venv.close()
-        _send(pipe, Finished(index))
+        complaint = _close(venv)
+        venv = None
+        _send(pipe, Finished(index, complaint))
     except BrokenPipeError:
         return  # the calling process has let go: nothing left to tell, and nobody to tell it
     except BaseException as error:
         _send_failure(pipe, index, error)
         raise SystemExit(1) from error
     finally:
+        if venv is not None:
+            _close(venv)  # what it raises would only hide why the worker ends
         pipe.close()
+
+
+def _close(venv: VecEnv) -> str | None:
+    """Close a worker's environments: their simulators, windows and files are nobody else's.
+
+    Returns:
+        The exception that this raised, in words.
+    """
+    try:
+        venv.close()
+    except Exception as error:  # noqa: BLE001 - whatever it is, nothing of what was learned depends on it
+        return repr(error)
+    return None
 
 
 def _attach_buffers(policy: BasePolicy, arrays: dict[str, NDArray[Any]]) -> None:
@@ -353,12 +416,36 @@ def _number(seed: np.random.SeedSequence) -> int:
 
 
 def _send(pipe: connection.Connection, event: Event) -> None:
-    """Send an event; infos may hold what only the caller's main module defines, which then travels by value."""
+    """Send an event; infos may hold what only the caller's main module defines, which then travels by value.
+
+    Raises:
+        TypeError: infos, or what a Monitor took from them, cannot be pickled.
+    """
     try:
         message = pickle.dumps(event, pickle.HIGHEST_PROTOCOL)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        message = cloudpickle.dumps(event)
+    except Exception:  # noqa: BLE001 - any class may refuse to be pickled, in any way
+        try:
+            message = cloudpickle.dumps(event)
+        except Exception as error:
+            raise TypeError(
+                f"{_unsendable(event)} cannot be sent to the calling process ({type(error).__name__}: {error}). Leave "
+                "it out, let callbacks that look at no single step say so with per_step = False, so that no infos are "
+                "sent, or use n_workers=1, which sends nothing."
+            ) from error
     pipe.send_bytes(message)
+
+
+def _unsendable(event: Event) -> str:
+    """What of an event cannot be pickled, in words."""
+    if isinstance(event, Progress):
+        infos = list(itertools.chain.from_iterable(event.steps.infos)) if event.steps is not None else []
+        # where no step is looked at, what a Monitor took from the last info of each episode
+        infos += [{**(record or {}), "is_success": success} for record, success in event.episodes]
+        for info in infos:
+            for key, value in info.items():
+                if not _can_be_pickled(value):
+                    return f"infos[{key!r}] of the environment, a {type(value).__name__},"
+    return f"A {type(event).__name__} event"
 
 
 def _send_failure(pipe: connection.Connection, index: int, error: BaseException) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import sys
 import threading
 import time
 from typing import Any
@@ -88,7 +89,7 @@ class Together(gym.Wrapper):
 
 
 class Misbehaving(Counter):
-    """Does something bad at its ``when``-th step: raise, raise-unpicklable, kill, exit, sleep, nan.
+    """Does something bad at its ``when``-th step: see ``_misbehave``.
 
     Only one of all copies does: the first that creates the file ``once``.
     """
@@ -121,8 +122,12 @@ class Misbehaving(Counter):
             raise UnpicklableError("not to be sent")
         if self.what == "kill":
             os.kill(os.getpid(), 9)
+        if self.what == "signal-40":
+            os.kill(os.getpid(), 40)
         if self.what == "exit":
             os._exit(3)
+        if self.what == "sys-exit":
+            sys.exit(0)
         if self.what == "sleep":
             time.sleep(600)
         if self.what == "nan":

@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 import agents
 from agents.a3c.a3c import SMALLEST_STD
 from agents.asynchronous.algorithm import available_cores
-from tests.agents.toys import Counter, RandomEnv
+from tests.agents.toys import Counter, RandomEnv, Together
 
 WORKERS = pytest.mark.parametrize("n_workers", [1, 2])
 
@@ -192,16 +192,38 @@ class Snapshots(BaseCallback):
         self.seen.append((self.model.num_timesteps, parameters(self.model)))
 
 
-def test_workers_follow_the_schedule_of_the_global_step_not_of_their_own() -> None:
+def test_workers_follow_the_schedule_of_the_global_step_not_of_their_own(tmp_path: Path) -> None:
     snapshots = Snapshots()
-    model = agents.A3C("MlpPolicy", "CartPole-v1", n_workers=2, learning_rate=_only_in_the_first_half)
+    env = Together(gym.make("CartPole-v1"), str(tmp_path))
+    model = agents.A3C("MlpPolicy", env, n_workers=2, learning_rate=_only_in_the_first_half)
     start = parameters(model)
-    model.learn(400, callback=snapshots)
-    # had each worker counted its own steps only, it would never have come to its second half
-    late = [theta for step, theta in snapshots.seen if step > 300]
+    model.learn(1200, callback=snapshots)
+    # had each worker counted its own steps only, it would hardly have come to its second half
+    late = [theta for step, theta in snapshots.seen if step > 900]
     assert (late[0] != start).any()
     for theta in late:
         np.testing.assert_array_equal(theta, late[-1])
+
+
+@WORKERS
+@pytest.mark.parametrize("wrong", [math.nan, -1e-3, math.inf])
+def test_a_schedule_that_stops_giving_rates_is_named_before_it_spoils_the_parameters(
+    n_workers: int, wrong: float
+) -> None:
+    model = agents.A3C(
+        "MlpPolicy",
+        "CartPole-v1",
+        n_workers=n_workers,
+        seed=0,
+        learning_rate=lambda remaining: 1e-3 if remaining > 0.5 else wrong,
+    )
+    with pytest.raises(
+        ValueError, match=rf"learning_rate\(0\.\d+\)={wrong}, but it must be a finite number of at least 0"
+    ):
+        model.learn(400)
+    assert 0 < model.num_timesteps < 400
+    assert np.isfinite(parameters(model)).all()
+    assert np.isfinite(g_of(model)).all()
 
 
 # saving, loading, going on

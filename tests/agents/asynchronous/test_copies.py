@@ -146,6 +146,47 @@ def test_an_environment_that_cannot_be_copied_needs_no_copy_with_one_worker() ->
     assert model.num_timesteps == 20
 
 
+@pytest.mark.parametrize("part", ["environment", "policy", "learning_rate"])
+def test_whatever_cannot_be_copied_into_workers_is_named_with_the_remedy(part: str) -> None:
+    lock = threading.Lock()
+
+    def make() -> gym.Env:
+        assert not lock.locked()
+        return Counter()
+
+    def rate(remaining: float) -> float:
+        return 1e-3 * remaining if not lock.locked() else 0.0
+
+    env = make if part == "environment" else Counter
+    model = agents.A3C("MlpPolicy", env, n_workers=2, learning_rate=rate if part == "learning_rate" else 1e-3)
+    if part == "policy":
+        model.policy.lock = lock
+    with pytest.raises(TypeError, match=f"The {part} cannot be copied into workers .*lock.*n_workers=1"):
+        model.learn(20)
+    model.n_workers = 1
+    assert model.learn(20).num_timesteps == 20
+
+
+class Tells(Counter):
+    """Its infos hold what cannot travel."""
+
+    def step(self, action: Any) -> Any:
+        *result, _ = super().step(action)
+        return *result, {"simulator": threading.Lock()}
+
+
+@pytest.mark.parametrize("per_step", [False, True])
+def test_an_info_that_cannot_be_sent_is_named_with_the_remedy(per_step: bool) -> None:
+    def make() -> gym.Env:
+        return Monitor(Tells(), info_keywords=() if per_step else ("simulator",))
+
+    model = agents.A3C("MlpPolicy", make, n_workers=2)
+    with pytest.raises(TypeError, match=r"infos\['simulator'\] of the environment, a lock, cannot be .*n_workers=1"):
+        model.learn(200, callback=(lambda *_: True) if per_step else None)
+    model.n_workers = 1
+    assert model.learn(20).num_timesteps == 20
+
+
 def test_the_refusal_of_a_copy_leaves_the_model_usable() -> None:
     model = agents.A3C("MlpPolicy", Unpicklable(), n_workers=2)
     with pytest.raises(EnvironmentCopyError):

@@ -1,5 +1,6 @@
 """Several workers from wherever Python code runs: a script without a guard, ``python -c``, a session without a file."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -173,6 +174,7 @@ def test_infos_and_environment_variables_travel_although_the_server_does_not_kno
 SESSION = (
     """
 import ctypes
+import multiprocessing
 import os
 import sys
 import time
@@ -205,6 +207,8 @@ class Told:
     def __call__(self, found, _):
         self.pids |= {info["pid"] for info in found["infos"]}
         if len(self.pids) == 3:
+            if sys.argv[-1] == "forked":
+                multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,)).start()
             print("pids", *self.pids)
             print("learning", flush=True)
             self.pids.add(None)
@@ -305,3 +309,40 @@ def test_workers_and_their_server_end_when_the_caller_is_killed(kind: str) -> No
     process.kill()
     process.communicate(timeout=60)
     assert wait_until(lambda: all(is_gone(pid) for pid in pids))
+
+
+def test_a_fork_of_the_caller_does_not_keep_workers_and_server_alive() -> None:
+    # a DataLoader's workers, a process pool: they hold copies of all the caller's files
+    process = start("-c", SESSION, "forked")
+    try:
+        assert process.stdout is not None
+        pids = [int(word) for word in process.stdout.readline().split()[1:]]
+        assert len(pids) == 3
+        process.kill()
+        process.wait(timeout=60)
+        assert wait_until(lambda: all(is_gone(pid) for pid in pids), seconds=20)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=60)
+
+
+FORKING = """
+import multiprocessing
+import agents
+
+agents.A3C("MlpPolicy", "CartPole-v1", n_workers=2).learn(40)
+
+def learn():
+    print("fork", agents.A3C("MlpPolicy", "CartPole-v1", n_workers=2).learn(30).num_timesteps, flush=True)
+
+process = multiprocessing.get_context("fork").Process(target=learn)
+process.start()
+process.join()
+print("caller", agents.A3C("MlpPolicy", "CartPole-v1", n_workers=2).learn(20).num_timesteps)
+"""
+
+
+def test_a_fork_of_the_caller_learns_with_a_server_of_its_own() -> None:
+    out, err = start("-c", FORKING).communicate(timeout=100)
+    assert out.splitlines() == ["fork 30", "caller 20"], err

@@ -107,6 +107,7 @@ def test_an_exception_that_cannot_be_sent_still_tells_its_story(tmp_path: Path) 
     ("what", "message"),
     [
         ("kill", r"Worker \d of 2 \(process \d+\) was killed by SIGKILL.*memory runs out"),
+        ("signal-40", r"Worker \d of 2 \(process \d+\) was killed by signal 40"),
         ("exit", r"Worker \d of 2 \(process \d+\) ended with exit code 3"),
     ],
 )
@@ -114,6 +115,22 @@ def test_a_worker_that_ends_without_a_word_is_an_error(tmp_path: Path, what: str
     model = misbehaving(tmp_path, what)
     with leaving_nothing_and_a_usable_model(model), pytest.raises(WorkerError, match=message):
         model.learn(ENDLESS)
+
+
+def test_an_environment_that_exits_in_a_worker_does_not_end_the_callers_script(tmp_path: Path) -> None:
+    model = misbehaving(tmp_path, "sys-exit")
+    with leaving_nothing_and_a_usable_model(model):
+        with pytest.raises(WorkerError, match=r"Worker \d of 2 called sys.exit\(0\)") as caught:
+            model.learn(ENDLESS)
+        assert "in _misbehave" in str(caught.value.__cause__)
+
+
+def test_in_a_daemonic_process_the_error_says_what_needs_no_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = agents.A3C("MlpPolicy", Counter, n_workers=2)
+    with leaving_nothing_and_a_usable_model(model), monkeypatch.context() as patch:
+        patch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
+        with pytest.raises(RuntimeError, match=r"is daemonic, as those of a multiprocessing\.Pool.*n_workers=1"):
+            model.learn(ENDLESS)
 
 
 @pytest.mark.parametrize("per_step", [False, True])
@@ -193,6 +210,57 @@ def test_ctrl_c_propagates_and_the_model_keeps_what_was_learned(n_workers: int, 
         assert model._n_updates > 0
 
 
+class Closing(Misbehaving):
+    """Writes a file for every copy that is made in a worker, and another one when that is closed."""
+
+    def __init__(self, folder: Path, what: str, when_closed: str = "") -> None:
+        super().__init__(str(folder / "once"), when=20, what=what)
+        self.folder = folder
+        self.when_closed = when_closed
+        self.caller = os.getpid()
+
+    def reset(self, **arguments: Any) -> Any:
+        if os.getpid() != self.caller:
+            (self.folder / f"made-{os.getpid()}").touch()
+        return super().reset(**arguments)
+
+    def close(self) -> None:
+        (self.folder / f"closed-{os.getpid()}").touch()
+        if self.when_closed:
+            raise RuntimeError(self.when_closed)
+
+
+@pytest.mark.parametrize("when_closed", ["", "the door is jammed"])
+@pytest.mark.parametrize("ending", ["finished", "raised", "stopped", "callback raised"])
+def test_workers_close_their_environments_however_learn_ends(tmp_path: Path, ending: str, when_closed: str) -> None:
+    def after_a_while(*_: Any) -> bool:
+        if ending == "callback raised" and model.num_timesteps > 100:
+            raise ToyError("callback", 0)
+        return ending != "stopped" or model.num_timesteps < 100
+
+    env = Closing(tmp_path, "raise" if ending == "raised" else "nothing", when_closed)
+    model = agents.A3C("MlpPolicy", env, n_workers=2, seed=0)
+    fails = pytest.raises(ToyError) if "raised" in ending else contextlib.nullcontext()
+    warns = when_closed and "raised" not in ending
+    with fails, pytest.warns(UserWarning, match=when_closed) if warns else contextlib.nullcontext():
+        model.learn(300 if ending == "finished" else ENDLESS, callback=after_a_while)
+    made = {path.name.removeprefix("made-") for path in tmp_path.glob("made-*")}
+    assert made
+    assert made <= {path.name.removeprefix("closed-") for path in tmp_path.glob("closed-*")}
+
+
+def test_an_environment_that_cannot_be_closed_takes_nothing_of_what_was_learned(tmp_path: Path) -> None:
+    model = agents.A3C("MlpPolicy", Closing(tmp_path, "nothing", "the door is jammed"), n_workers=2, seed=0)
+    before = model._flat.vector.clone()
+    with pytest.warns(
+        UserWarning,
+        match=r"Worker \d of 2 had finished when .* close\(\) raised RuntimeError\('the door is jammed'\).* is kept",
+    ):
+        assert model.learn(200) is model
+    assert model.num_timesteps == 200
+    assert (model._flat.vector != before).any()
+
+
 def test_learning_on_after_an_exception_within_a_segment_begins_an_episode(tmp_path: Path) -> None:
     """What the segment began with is no longer what the environment shows."""
     env = Misbehaving(str(tmp_path / "once"), when=8, what="raise")
@@ -270,6 +338,37 @@ def test_the_timeout_is_for_silence_not_for_the_whole_run() -> None:
     model.learn(3000, callback=hold)
     assert time.monotonic() - started > 1.5
     assert model.num_timesteps == 3000
+
+
+class Leisurely(Counter):
+    """Every step takes its time."""
+
+    def step(self, action: Any) -> Any:
+        time.sleep(0.1)
+        return super().step(action)
+
+
+def test_a_segment_may_take_longer_than_the_timeout() -> None:
+    model = agents.A3C("MlpPolicy", Leisurely(length=100), n_workers=2, n_steps=30, worker_timeout=1.0)
+    assert model.learn(60).num_timesteps == 60  # a segment of three seconds for each
+
+
+@pytest.mark.timeout(60)  # a pause that waits for ever is what must not be
+def test_a_pause_does_not_wait_for_a_worker_that_is_stuck(tmp_path: Path) -> None:
+    def pause() -> None:
+        while not (tmp_path / "once").exists():
+            time.sleep(0.01)
+        with model.paused():
+            paused.append(model.num_timesteps)
+
+    paused: list[int] = []
+    model = misbehaving(tmp_path, "sleep", when=10, worker_timeout=0.5)
+    with (
+        leaving_nothing_and_a_usable_model(model),
+        pytest.raises(WorkerTimeoutError, match=r"Worker \d of 2 .* worker_timeout=0.5 s"),
+    ):
+        model.learn(ENDLESS, callback=AfterFirstSegments(pause))
+    assert paused
 
 
 def test_an_environment_that_never_comes_into_being_is_an_error_where_a_timeout_is_set(
@@ -381,6 +480,19 @@ def test_the_next_learn_works_when_the_worker_server_was_killed() -> None:
     os.kill(processes._server._forkserver_pid, signal.SIGKILL)
     time.sleep(0.2)
     assert model.learn(20).num_timesteps == 20
+
+
+def test_a_model_that_is_loaded_only_to_predict_starts_no_worker_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+    monkeypatch.setattr("agents.asynchronous.algorithm.warm_up", lambda: started.append(1))
+    agents.A3C("MlpPolicy", Counter(), n_workers=2).save(tmp_path / "model")
+    assert started == [1]
+    agents.A3C.load(tmp_path / "model").predict(np.zeros(2, dtype=np.float32))
+    assert started == [1]
+    agents.A3C.load(tmp_path / "model", env=Counter())
+    assert started == [1, 1]
 
 
 @pytest.mark.parametrize("stuck", [False, True], ids=["acting", "stuck in step"])
