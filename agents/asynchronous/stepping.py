@@ -52,6 +52,14 @@ class Stepper(Protocol):
         """Close the environments."""
 
 
+def _snapshot(info: dict[str, Any]) -> dict[str, Any]:
+    """Infos as they are now: they are looked at when the segment has ended, and the environment may write on there."""
+    try:
+        return copy.deepcopy(info)
+    except Exception:  # noqa: BLE001 - what cannot be copied, such as a simulator's handle, is shown as it is
+        return dict(info)
+
+
 class DirectStepper:
     """Steps the environments of a bare DummyVecEnv, one after the other.
 
@@ -90,8 +98,7 @@ class DirectStepper:
             observation, rewards[t, i], terminated, truncated, info = step(actions[i])
             ended = terminated or truncated
             if self._keep_infos:
-                # they are looked at when the segment has ended, and the environment may go on writing into them
-                info = copy.deepcopy(info)
+                info = _snapshot(info)
                 info["TimeLimit.truncated"] = bool(truncated and not terminated)
                 self._infos[i] = info
             if ended:
