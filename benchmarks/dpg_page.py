@@ -78,9 +78,10 @@ What the table of 30 seeds shows and what it does not:
   shorter, so that its median is the better one: the two are level only in the sense that the intervals overlap.
 * **Puddle world**: against SAC without traces and against Off-PAC neither is ahead; SAC with traces ends 0.9 better in
   the median, and ahead in five pairs of runs of seven. One run of COPDAC-Q's thirty (seed 125) never finds the goal
-  and ends up standing in a puddle, -92,000 in the last evaluation, which makes the mean of all; two of SAC's without
-  traces fail in two and three of the last three evaluations, too. COPDAC-Q is hardly better than in an earlier version of this table (-17.2 with smaller steps,
-  which lost no run): its search was finer this time, but so was that of the others, which gained more.
+  and ends up standing in a puddle, -92,000 in the last evaluation, which makes the mean of all and its curve in the
+  figure; two of SAC's without traces fail in two and three of the last three evaluations, too. So it seems to be
+  traces, which COPDAC-Q as published does not have, that put SAC ahead. An earlier version of this table had COPDAC-Q
+  at -17.2 with smaller steps, which lost no run; the search was finer this time, and the others gained more by it.
 * **Taken together**: without traces on either side COPDAC-Q is ahead of the stochastic actor-critic in two tasks and
   level in the third. With a lambda that is searched, SAC is level in mountain car, behind in pendulum and ahead in
   puddle world. The paper gives neither its lambda nor its grids.
