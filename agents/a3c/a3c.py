@@ -144,7 +144,8 @@ class A3C(AsynchronousAlgorithm):
         check_number("gae_lambda", self.gae_lambda, 0.0, 1.0, remedy="1 is the paper's return")
         check_number("ent_coef", self.ent_coef, remedy="the paper's is 0.01")
         check_number("vf_coef", self.vf_coef, 0.0, remedy="the default is 0.5")
-        if isinstance(self.action_space, spaces.Box):
+        # a model that was loaded without an environment only predicts, and may be an old one
+        if isinstance(self.action_space, spaces.Box) and self.env is not None:
             check_floats(self.action_space)
 
     def _recipe(self) -> A3CRecipe:

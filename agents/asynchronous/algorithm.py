@@ -261,6 +261,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         optimizer = state.pop("optimizer")
+        state.setdefault("_scheduled", state["learning_rate"])  # pickled before there was one
         self.__dict__.update(state, _normalization=None, _beside=None, statistics_now=None)
         self._flatten()
         self.policy.optimizer.load_state_dict(optimizer)

@@ -10,6 +10,7 @@ notebook or ``python -c`` has no main module that could be imported; what is def
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
@@ -92,7 +93,8 @@ def _let_go_of_the_parents_workers() -> None:
     """In a fork of this process: it may outlive the process that the workers and their server belong to."""
     _server.forget()
     for lifeline in _lifelines:
-        os.close(lifeline)
+        with contextlib.suppress(OSError):  # a fork that becomes a daemon may have closed everything
+            os.close(lifeline)
     _lifelines.clear()
 
 

@@ -40,7 +40,7 @@ from agents.asynchronous.segment import Observations, Segment
 from agents.asynchronous.stepping import Stepper, make_stepper
 from agents.asynchronous.store import MemoryStore, ParameterStore
 from agents.common.flat import FlatParameters, flatten_buffers
-from agents.common.optimizers import clip_gradient
+from agents.common.optimizers import clip_gradient, rounded_to_zero
 
 # Between two events of a process whose caller does not look at single steps: often enough for a progress bar, seldom
 # enough to leave the calling process idle.
@@ -236,7 +236,7 @@ class Worker:
         if callable(rate):
             done = (self.task.steps_before + self.budget.reserved) / self.task.total_steps
             remaining = max(0.0, 1.0 - done)
-            scheduled = float(rate(remaining))
+            scheduled = rounded_to_zero(float(rate(remaining)))
             check_number(f"learning_rate({remaining:g})", scheduled, 0.0, remedy=SCHEDULES_GIVE_RATES)
             return scheduled
         return rate

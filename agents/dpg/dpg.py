@@ -22,6 +22,7 @@ from stable_baselines3.common.type_aliases import MaybeCallback, Schedule
 from stable_baselines3.common.utils import FloatSchedule
 
 from agents.asynchronous.copies import EnvironmentLike, resolve
+from agents.common.optimizers import rounded_to_zero
 from agents.dpg.arguments import check_action_space, check_arguments, check_layout
 from agents.dpg.behavior import Behavior, BehaviorPolicy, make_behavior
 from agents.dpg.deep_policy import CnnPolicy, DeepPolicy, MlpPolicy, MultiInputPolicy
@@ -178,6 +179,16 @@ class DPG(OnlineAlgorithm):
             **self.policy_kwargs,
         ).to(self.device)
 
+    def _setup_lr_schedule(self) -> None:
+        super()._setup_lr_schedule()
+        self._scheduled = self.learning_rate
+
+    def _take_up_step_sizes(self) -> None:
+        """Follow attributes that were changed since; an ``lr_schedule`` put in place by itself is kept."""
+        if self.learning_rate != self._scheduled:
+            self._setup_lr_schedule()
+        self._setup_critic_schedules()
+
     def _setup_critic_schedules(self) -> None:
         """alpha_w, alpha_v and alpha_u; the actor's is ``lr_schedule``, SB3's name."""
         defaults = LINEAR_RATES[1:] if self.is_linear else (DEEP_RATE,) * 3
@@ -210,7 +221,7 @@ class DPG(OnlineAlgorithm):
         self.action_noise = noise
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "behavior", "_behaving", "_learner", "losses"]
+        return [*super()._excluded_save_params(), "behavior", "_behaving", "_learner", "losses", "_scheduled"]
 
     @classmethod
     def load(
@@ -281,7 +292,7 @@ class DPG(OnlineAlgorithm):
         # Here and not only at construction: the attributes are free to be changed between two calls.
         check_arguments(self)
         check_layout(self)
-        self._setup_critic_schedules()
+        self._take_up_step_sizes()
         unwatched = callback is None and not progress_bar
         if reset_num_timesteps or self._last_obs is None:
             self.chosen_actions = None
@@ -326,8 +337,9 @@ class DPG(OnlineAlgorithm):
             ValueError: a schedule gives a number that is no step size.
         """
         progress = self._current_progress_remaining
-        critic, value, secondary = (schedule(progress) for schedule in self.critic_schedules)
-        rates = self.lr_schedule(progress), critic, value, secondary
+        schedules: list[Schedule] = [self.lr_schedule, *self.critic_schedules]
+        actor, critic, value, secondary = (rounded_to_zero(schedule(progress)) for schedule in schedules)
+        rates = actor, critic, value, secondary
         for name, rate in zip(self.step_size_names, rates, strict=True):
             if not 0.0 <= rate < math.inf:
                 raise ValueError(

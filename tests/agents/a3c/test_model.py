@@ -13,6 +13,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import agents
@@ -520,3 +521,11 @@ def test_fps_does_not_count_the_start_of_processes() -> None:
     called = time.time_ns()
     model.learn(20)
     assert model.start_time > called
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_a_schedule_that_ends_at_zero_may_fall_below_it_by_rounding(n_workers: int) -> None:
+    schedule = LinearSchedule(0.003, 0.0, 0.37)
+    assert schedule(0.63) < 0.0  # -4e-19
+    model = agents.A3C("MlpPolicy", "CartPole-v1", n_workers=n_workers, n_steps=1, learning_rate=schedule)
+    assert model.learn(200).num_timesteps == 200

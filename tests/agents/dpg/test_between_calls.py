@@ -21,6 +21,9 @@ def test_the_actors_step_size_is_changed_as_in_sb3() -> None:
     model.learning_rate = 0.5
     model._setup_lr_schedule()
     assert model.learning_rates() == (0.5, 0.1, 0.1, 0.1)
+    model.learning_rate = 0.4
+    model.learn(2)
+    assert model.learning_rates() == (0.4, 0.1, 0.1, 0.1)
     model.lr_schedule = ConstantSchedule(0.25)
     assert model.learning_rates() == (0.25, 0.1, 0.1, 0.1)
 
@@ -76,3 +79,11 @@ def test_arguments_of_load_are_checked(policy: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"weights do not fit variant='opdac'"):
         agents.DPG.load(tmp_path / "model", variant="opdac")
     assert agents.DPG.load(tmp_path / "model", gamma=0.5).gamma == 0.5
+
+
+@pytest.mark.parametrize("policy", ["LinearPolicy", "MlpPolicy"])
+def test_a_schedule_that_ends_at_zero_may_fall_below_it_by_rounding(policy: str) -> None:
+    schedule = LinearSchedule(0.003, 0.0, 0.37)
+    assert schedule(0.63) < 0.0  # -4e-19
+    model = agents.DPG(policy, "Pendulum-v1", learning_rate=schedule, seed=0).learn(100)
+    assert model.learning_rates()[0] == 0.0
