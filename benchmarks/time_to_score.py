@@ -196,8 +196,8 @@ def table(done: dict[Key, Reached]) -> str:
         cells.append(" / ".join(f"{np.isfinite(runs[:, 0]).sum()}" for runs in (one, two)))
         cells.append(" / ".join(f"{np.median(runs[:, 0]):.2f}" for runs in (one, two)))
         cells.append(" / ".join(f"{np.median(runs[:, 1]):,.0f}" for runs in (one, two)))
-        rates = (runs[:, 1] / runs[:, 0] for runs in (one, two) for runs in (runs[np.isfinite(runs[:, 0])],))
-        cells.append(" / ".join(f"{np.median(rate):,.0f}" for rate in rates))
+        reached = [runs[np.isfinite(runs[:, 0])] for runs in (one, two)]
+        cells.append(" / ".join(f"{np.median(runs[:, 1] / runs[:, 0]):,.0f}" for runs in reached))
         ratio, low, high = speed_up(one[:, 0], two[:, 0])
         cells += [f"{ratio:.2f} [{low:.2f}, {high:.2f}]", f"{PAPER[algo]}"]
         lines.append(f"| {' | '.join(cells)} |")

@@ -22,11 +22,9 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import MaybeCallback, Schedule
-from stable_baselines3.common.utils import ConstantSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.asynchronous.arguments import (
@@ -49,6 +47,7 @@ from agents.asynchronous.supervisor import Supervisor
 from agents.asynchronous.supported_spaces import check_spaces
 from agents.asynchronous.worker import Task, build_worker, cannot_be_copied, pack
 from agents.common.flat import FlatParameters, flatten_buffers
+from agents.common.schedules import FollowsLearningRate, constant_of
 
 ALL_ACTION_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
@@ -67,7 +66,7 @@ class _Beside:
     steps_before: int
 
 
-class AsynchronousAlgorithm(BaseAlgorithm):
+class AsynchronousAlgorithm(FollowsLearningRate):
     """Asynchronous actor-learners with a shared optimizer (Mnih et al. 2016).
 
     Args:
@@ -210,10 +209,6 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         if self.n_workers > 1 and self.env is not None:  # loaded without one it only predicts
             warm_up()
 
-    def _setup_lr_schedule(self) -> None:
-        super()._setup_lr_schedule()
-        self._scheduled = self.learning_rate
-
     def _flatten(self) -> None:
         """Put the policy's parameters and buffers into vectors, and the shared optimizer on top."""
         self._flat = FlatParameters(self._learned_parameters(self.policy))
@@ -235,8 +230,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         frozen parameters, weights set from a vector, another ``shared_optimizer`` or ``n_workers``. Another
         ``learning_rate`` makes the schedule anew; a schedule put in place by itself is kept.
         """
-        if self.learning_rate != self._scheduled:
-            self._setup_lr_schedule()
+        self._follow_learning_rate()
         optimizer = self.policy.optimizer
         same = self._flat.consists_of(self._learned_parameters(self.policy))
         if same and not isinstance(optimizer, FlatOptimizer):
@@ -261,7 +255,6 @@ class AsynchronousAlgorithm(BaseAlgorithm):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         optimizer = state.pop("optimizer")
-        state.setdefault("_scheduled", state["learning_rate"])  # pickled before there was one
         self.__dict__.update(state, _normalization=None, _beside=None, statistics_now=None)
         self._flatten()
         self.policy.optimizer.load_state_dict(optimizer)
@@ -272,7 +265,8 @@ class AsynchronousAlgorithm(BaseAlgorithm):
                 "env=None, but the networks are built for an environment's spaces; give an environment, or load a "
                 "model with its class's load()."
             )
-        check_learning_rate(self.learning_rate)
+        if self._learning_rate_is_new:  # to check a schedule is to ask it
+            check_learning_rate(self.learning_rate)
         check_whole("n_steps", self.n_steps, 1)
         check_number("gamma", self.gamma, 0.0, 1.0, remedy="for 99 % write 0.99")
         if self.max_grad_norm is not None:
@@ -362,6 +356,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
             The model.
 
         Raises:
+            ValueError: an attribute was set to what it may not be.
             WorkerError: a worker was killed or is stuck.
             NonFiniteGradientError: a gradient was NaN or infinite; it was not applied.
             Exception: whatever an environment or a callback raised; the model is usable.
@@ -369,6 +364,7 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         check_number("total_timesteps", total_timesteps)
         if self.env is None:
             raise ValueError("The model has no environment to learn in; call set_env, or load it with env=.")
+        self._check_arguments()  # here, too: attributes may have been changed, or an environment been given since
         seen = self._last_obs
         total_timesteps, initialized = self._setup_learn(
             math.ceil(total_timesteps),
@@ -396,11 +392,12 @@ class AsynchronousAlgorithm(BaseAlgorithm):
         return self
 
     def _task(self, delivery: Delivery) -> Task:
+        constant = constant_of(self.lr_schedule)
         return Task(
             recipe=self._recipe(),
             learned_parameters=self._learned_parameters,
             rule=self._update_rule(),
-            learning_rate=_constant_of(self.lr_schedule),
+            learning_rate=self.lr_schedule if constant is None else constant,
             n_steps=self.n_steps,
             max_grad_norm=self.max_grad_norm,
             steps_before=self.num_timesteps,
@@ -584,16 +581,10 @@ class AsynchronousAlgorithm(BaseAlgorithm):
 
     def _excluded_save_params(self) -> list[str]:
         # without the random streams: a seed makes them anew, and without one every loaded model shall draw its own
-        return [*super()._excluded_save_params(), *self._made_anew, "_memory", "_given_env", "_seeds", "_scheduled"]
+        return [*super()._excluded_save_params(), *self._made_anew, "_memory", "_given_env", "_seeds"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
-
-
-def _constant_of(schedule: Schedule) -> float | Schedule:
-    """The number that a schedule always gives, which need not be asked for after each segment; else the schedule."""
-    inner = getattr(schedule, "value_schedule", schedule)
-    return float(inner.val) if type(inner) is ConstantSchedule else schedule
 
 
 @contextlib.contextmanager

@@ -194,7 +194,7 @@ def factory_for(given: EnvironmentLike | None, venv: VecEnv) -> EnvironmentFacto
     try:
         return RebuildInWorker(cloudpickle.dumps((innermost, wrappers)))
     except Exception as error:
-        culprit = next((cls for cls, state in wrappers if not _travels(state)), type(venv))
+        culprit = next((cls for cls, state in wrappers if not travels(state)), type(venv))
         raise EnvironmentCopyError(
             f"The vector wrapper {culprit.__name__} cannot be copied into a worker: {error}. {_USE_A_CALLABLE}"
         ) from error
@@ -280,7 +280,7 @@ def _obstacle(env: gym.Env[Any, Any]) -> str:
     found = f"{type(env).__name__}"
     while layer is not None:
         for name, value in vars(layer).items():
-            if name != "env" and not _travels(value):
+            if name != "env" and not travels(value):
                 found = f"{type(layer).__name__}.{name} (a {type(value).__name__})"
         layer = vars(layer).get("env")
     return found
@@ -293,7 +293,8 @@ def _pickled(value: Any) -> bytes:
     return pickled
 
 
-def _travels(value: Any) -> bool:
+def travels(value: Any) -> bool:
+    """Whether a value can be pickled and read again."""
     try:
         _pickled(value)
     except Exception:  # noqa: BLE001 - any refusal, of any kind, means no

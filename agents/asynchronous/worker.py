@@ -29,7 +29,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.asynchronous.arguments import SCHEDULES_GIVE_RATES, check_number
 from agents.asynchronous.budget import StepBudget
-from agents.asynchronous.copies import EnvironmentFactory
+from agents.asynchronous.copies import EnvironmentFactory, travels
 from agents.asynchronous.errors import NonFiniteGradientError
 from agents.asynchronous.events import Event, Failed, Finished, Progress, Ready, Steps
 from agents.asynchronous.learner import Learner, Recipe, Setting
@@ -40,7 +40,8 @@ from agents.asynchronous.segment import Observations, Segment
 from agents.asynchronous.stepping import Stepper, make_stepper
 from agents.asynchronous.store import MemoryStore, ParameterStore
 from agents.common.flat import FlatParameters, flatten_buffers
-from agents.common.optimizers import clip_gradient, rounded_to_zero
+from agents.common.optimizers import clip_gradient
+from agents.common.schedules import rounded_to_zero
 
 # Between two events of a process whose caller does not look at single steps: often enough for a progress bar, seldom
 # enough to leave the calling process idle.
@@ -90,7 +91,7 @@ def pack(task: Task, policy: BasePolicy, make_environment: EnvironmentFactory) -
             "policy": policy,
             **{field.name: getattr(task, field.name) for field in fields(task)},
         }
-        name = next((name for name, part in parts.items() if not _can_be_pickled(part)), "model")
+        name = next((name for name, part in parts.items() if not travels(part)), "model")
         raise cannot_be_copied(name, error) from error
 
 
@@ -101,14 +102,6 @@ def cannot_be_copied(part: str, error: Exception) -> TypeError:
         "(locks, open files, connections), or make it inside of what is called in the worker; n_workers=1 needs no "
         "copies."
     )
-
-
-def _can_be_pickled(part: Any) -> bool:
-    try:
-        cloudpickle.dumps(part)
-    except Exception:  # noqa: BLE001 - any refusal, of any kind, means no
-        return False
-    return True
 
 
 class Worker:
@@ -443,7 +436,7 @@ def _unsendable(event: Event) -> str:
         infos += [{**(record or {}), "is_success": success} for record, success in event.episodes]
         for info in infos:
             for key, value in info.items():
-                if not _can_be_pickled(value):
+                if not travels(value):
                     return f"infos[{key!r}] of the environment, a {type(value).__name__},"
     return f"A {type(event).__name__} event"
 

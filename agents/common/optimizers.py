@@ -139,8 +139,3 @@ def clip_gradient(gradient: Vector, max_norm: float | None) -> float:
     if max_norm is not None and math.isfinite(norm) and norm > max_norm:
         gradient *= max_norm / norm
     return norm
-
-
-def rounded_to_zero(step_size: float) -> float:
-    """0 where a schedule has fallen below it by rounding, as SB3's LinearSchedule does where it ends at 0."""
-    return 0.0 if -1e-12 < step_size < 0.0 else step_size

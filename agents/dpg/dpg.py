@@ -22,7 +22,7 @@ from stable_baselines3.common.type_aliases import MaybeCallback, Schedule
 from stable_baselines3.common.utils import FloatSchedule
 
 from agents.asynchronous.copies import EnvironmentLike, resolve
-from agents.common.optimizers import rounded_to_zero
+from agents.common.schedules import FollowsLearningRate, rounded_to_zero
 from agents.dpg.arguments import check_action_space, check_arguments, check_layout
 from agents.dpg.behavior import Behavior, BehaviorPolicy, make_behavior
 from agents.dpg.deep_policy import CnnPolicy, DeepPolicy, MlpPolicy, MultiInputPolicy
@@ -39,7 +39,7 @@ LINEAR_RATES = (0.01, 0.1, 0.1, 0.1)
 DEEP_RATE = 3e-4
 
 
-class DPG(OnlineAlgorithm):
+class DPG(FollowsLearningRate, OnlineAlgorithm):
     """Deterministic policy gradient.
 
     ``predict`` acts with mu, so ``EvalCallback``'s ``eval/`` is mu's return while ``rollout/ep_rew_mean`` is the
@@ -179,16 +179,6 @@ class DPG(OnlineAlgorithm):
             **self.policy_kwargs,
         ).to(self.device)
 
-    def _setup_lr_schedule(self) -> None:
-        super()._setup_lr_schedule()
-        self._scheduled = self.learning_rate
-
-    def _take_up_step_sizes(self) -> None:
-        """Follow attributes that were changed since; an ``lr_schedule`` put in place by itself is kept."""
-        if self.learning_rate != self._scheduled:
-            self._setup_lr_schedule()
-        self._setup_critic_schedules()
-
     def _setup_critic_schedules(self) -> None:
         """alpha_w, alpha_v and alpha_u; the actor's is ``lr_schedule``, SB3's name."""
         defaults = LINEAR_RATES[1:] if self.is_linear else (DEEP_RATE,) * 3
@@ -221,7 +211,7 @@ class DPG(OnlineAlgorithm):
         self.action_noise = noise
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "behavior", "_behaving", "_learner", "losses", "_scheduled"]
+        return [*super()._excluded_save_params(), "behavior", "_behaving", "_learner", "losses"]
 
     @classmethod
     def load(
@@ -292,7 +282,8 @@ class DPG(OnlineAlgorithm):
         # Here and not only at construction: the attributes are free to be changed between two calls.
         check_arguments(self)
         check_layout(self)
-        self._take_up_step_sizes()
+        self._follow_learning_rate()
+        self._setup_critic_schedules()
         unwatched = callback is None and not progress_bar
         if reset_num_timesteps or self._last_obs is None:
             self.chosen_actions = None

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.utils import ConstantSchedule
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from agents.asynchronous.copies import EnvironmentLike, resolve
+from agents.common.schedules import constant_of
 from agents.online.final_observations import KeepsFinalObservations
 from agents.online.images import untransposed
 
@@ -97,9 +97,8 @@ class OnlineAlgorithm(OffPolicyAlgorithm):
         """Whether no step size follows a schedule."""
         given = (getattr(self, name) for name in self.step_size_names)
         # The schedule may have been replaced alone, as SB3's documentation does with models from a file.
-        schedule = getattr(self.lr_schedule, "value_schedule", self.lr_schedule)
-        constant = isinstance(schedule, ConstantSchedule)
-        return constant and all(rate is None or isinstance(rate, float | int) for rate in given)
+        alone = constant_of(self.lr_schedule)
+        return alone is not None and all(rate is None or isinstance(rate, float | int) for rate in given)
 
     def raw_observations(self) -> NDArray | dict[str, NDArray]:
         """[n_envs, ...] last observations as the environment gave them: not normalized, images not transposed."""

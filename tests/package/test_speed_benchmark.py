@@ -36,6 +36,6 @@ def test_without_a_file_everything_is_measured_anew(monkeypatch):
 
 
 def test_the_command_below_a_table_names_no_file_of_the_machine(monkeypatch):
-    given = ["asynchronous.py", "--envs", "A", "B", "--output", "/tmp/x", "--seconds", "3", "--time-limit=9"]
+    given = ["asynchronous.py", "--envs", "A", "B", "--output", "runs.jsonl", "--seconds", "3", "--time-limit=9"]
     monkeypatch.setattr("sys.argv", given)
     assert report.command("benchmarks.asynchronous") == "python -m benchmarks.asynchronous --envs A B --seconds 3"

@@ -529,3 +529,46 @@ def test_a_schedule_that_ends_at_zero_may_fall_below_it_by_rounding(n_workers: i
     assert schedule(0.63) < 0.0  # -4e-19
     model = agents.A3C("MlpPolicy", "CartPole-v1", n_workers=n_workers, n_steps=1, learning_rate=schedule)
     assert model.learn(200).num_timesteps == 200
+
+
+@pytest.mark.parametrize(("name", "value"), [("n_steps", 0), ("gamma", 99.0), ("learning_rate", -1.0)])
+def test_attributes_are_checked_where_learn_begins(name: str, value: float) -> None:
+    model = agents.A3C("MlpPolicy", "CartPole-v1", n_workers=1)
+    setattr(model, name, value)
+    with pytest.raises(ValueError, match=rf"^{name}.*={value}"):
+        model.learn(10)
+    assert model.num_timesteps == 0
+
+
+class WholeNumbers(gym.Env[Any, Any]):
+    """Takes integers, which A3C refuses today."""
+
+    observation_space = spaces.Box(0.0, 1.0, (2,))
+    action_space = spaces.Box(0, 5, (1,), np.int64)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        return np.zeros(2, dtype=np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        return np.zeros(2, dtype=np.float32), 0.0, False, True, {}
+
+
+def test_an_old_model_for_integer_actions_still_predicts_but_learns_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr("agents.a3c.a3c.check_floats", lambda _: None)
+        agents.A3C("MlpPolicy", WholeNumbers(), n_workers=1).save(tmp_path / "old")
+    model = agents.A3C.load(tmp_path / "old")
+    assert model.action_space.contains(model.predict(np.zeros(2, dtype=np.float32))[0].astype(np.int64))
+    model.set_env(WholeNumbers())
+    with pytest.raises(AssertionError, match="only supports Box of floats"):
+        model.learn(10)
+
+
+def test_a_model_pickled_before_learning_rates_were_followed_learns_on() -> None:
+    state = agents.A3C("MlpPolicy", "CartPole-v1", n_workers=1).__getstate__()
+    del state["_scheduled"]
+    model = agents.A3C.__new__(agents.A3C)
+    model.__setstate__(state)
+    assert model.learn(20).num_timesteps == 20
