@@ -1,12 +1,14 @@
-"""What holds for every test: one thread a process, no window, no left-over process or shared memory.
+"""What holds for every test: chance that repeats, one thread a process, no window, nothing left over.
 
 The variables are set before torch, NumPy, pygame or matplotlib is imported, because these read them only once.
 """
 
 import multiprocessing
 import os
+import random
 import re
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,18 +17,43 @@ os.environ.update({"SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy", "PYGA
 os.environ.update({"MPLBACKEND": "agg"})
 
 import hypothesis
+import numpy as np
 import pytest
 import torch
 
 torch.set_num_threads(1)
 
-# A shared machine makes any deadline a lottery; continuous integration must give the same answer to the same commit.
-hypothesis.settings.register_profile("local", deadline=None)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
-hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+# A shared machine makes any deadline a lottery; the same commit must be given the same answer.
+hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.register_profile("searching", deadline=None)
 
 SHARED_MEMORY = Path("/dev/shm")  # Linux; elsewhere shared memory has no names to list
 SECONDS_TO_EXIT = 2.0  # a process that was told to stop, or killed, may need a moment to be gone
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--random-seed",
+        type=int,
+        help="let the tests draw other random numbers than they always do, to find those that rely on them",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    hypothesis.settings.load_profile("repeatable" if config.getoption("random_seed") is None else "searching")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let what a test draws without a seed of its own depend on nothing but its name, whatever ran before it.
+
+    An environment or a space that was given no seed asks the operating system for one, through NumPy's SeedSequence.
+    """
+    seed = zlib.crc32(f"{item.config.getoption('random_seed')} {item.nodeid}".encode())
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - Stable-Baselines3 draws from it
+    torch.manual_seed(seed)
+    vars(np.random.bit_generator)["randbits"] = random.Random(seed).getrandbits
 
 
 def shared_memory_of_this_process() -> set[str]:
