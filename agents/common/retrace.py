@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def retrace_targets(
-    action_values: ArrayLike,
+    next_action_values: ArrayLike,
     next_values: ArrayLike,
     rewards: ArrayLike,
     ratios: ArrayLike,
@@ -19,29 +19,31 @@ def retrace_targets(
 ) -> NDArray[np.float64]:
     """Targets of a segment of T consecutive steps, as Wang et al. (2017, "ACER", equation 5) write the recursion.
 
-    With V'_t = next_values[t] = sum_a pi(a|s_{t+1}) Q(s_{t+1}, a), 0 after termination::
+    With V'_t = next_values[t] = sum_a pi(a|s_{t+1}) Q(s_{t+1}, a), 0 after termination, and
+    Q'_t = next_action_values[t] = Q(s_{t+1}, a_{t+1})::
 
-        R_t = r_t + gamma (V'_t + c_{t+1} (R_{t+1} - Q_{t+1}))         c_t = lambda min(c_bar, pi/mu)
+        R_t = r_t + gamma (V'_t + c_{t+1} (R_{t+1} - Q'_t))            c_t = lambda min(c_bar, pi/mu)
 
     The bracket's second part counts as 0 behind a termination, a cut and the segment's end; one step is expected Sarsa,
     which needs no ratio.
 
     Args:
-        action_values: [T, ...] Q of the observation and action at step t.
-        next_values: [T, ...] expected value under pi of the observation that followed, seen before any reset.
+        next_action_values: [T, ...] Q of the next step's observation and action, by the network that gave
+            ``next_values``: of two networks the values would mix. Not read where step t + 1 does not follow step t.
+        next_values: [T, ...] expected value under pi of the observation that followed, seen before any reset; may be a
+            target network's.
         rewards, ratios, terminated, cut, gamma, trace_decay, c_bar: as in ``vtrace_targets``.
 
     Returns:
         R, [T, ...].
     """
-    taken, reward, ratio = (np.asarray(array, dtype=np.float64) for array in (action_values, rewards, ratios))
+    ahead, reward, ratio = (np.asarray(array, dtype=np.float64) for array in (next_action_values, rewards, ratios))
     ended = np.asarray(terminated, dtype=bool)
     following = np.where(ended, 0.0, np.asarray(next_values, dtype=np.float64))
     stop = ended | np.asarray(cut, dtype=bool)
     trace = trace_decay * np.minimum(ratio, c_bar)
-    targets = np.empty_like(reward)
-    carried = np.zeros_like(reward[0])
-    for step in reversed(range(len(reward))):
-        targets[step] = reward[step] + gamma * (following[step] + np.where(stop[step], 0.0, carried))
-        carried = trace[step] * (targets[step] - taken[step])
+    targets = reward + gamma * following
+    for step in reversed(range(len(reward) - 1)):
+        carried = trace[step + 1] * (targets[step + 1] - ahead[step])
+        targets[step] += gamma * np.where(stop[step], 0.0, carried)
     return targets

@@ -25,14 +25,16 @@ def vtrace_targets(
     With V'_t = next_values[t], 0 after termination::
 
         delta_t = rho_t (r_t + gamma V'_t - V_t)                       rho_t = min(rho_bar, pi/mu)
-        v_t     = V_t + delta_t + gamma c_t (v_{t+1} - V_{t+1})        c_t = lambda min(c_bar, pi/mu)
+        v_t     = V_t + delta_t + gamma c_t (v_{t+1} - V'_t)           c_t = lambda min(c_bar, pi/mu)
         A_t     = r_t + gamma v_{t+1} - V_t                            to be weighted by rho_t
 
-    v_{t+1} - V_{t+1} counts as 0 behind a termination, a cut and the segment's end.
+    Behind a termination, a cut and the segment's end v_{t+1} is V'_t. The paper's V(x_{t+1}) is V'_t in both places:
+    where a target network gives it, what delta_t added has to be what the trace takes away, or the values of the two
+    networks mix and on-policy targets are no n-step returns.
 
     Args:
-        values: [T, ...] V of the observation at step t.
-        next_values: [T, ...] V of the observation that followed, seen before any reset.
+        values: [T, ...] V of the observation at step t, from the network that learns.
+        next_values: [T, ...] V of the observation that followed, seen before any reset; may be a target network's.
         rewards: [T, ...].
         ratios: [T, ...] untruncated pi(a|s) / mu(a|s).
         terminated: [T, ...] bool, nothing follows step t.
@@ -50,11 +52,8 @@ def vtrace_targets(
     stop = ended | np.asarray(cut, dtype=bool)
     deltas = np.minimum(ratio, rho_bar) * (reward + gamma * following - value)
     trace = gamma * trace_decay * np.minimum(ratio, c_bar)
-    corrections = np.empty_like(deltas)
-    next_correction = np.zeros_like(deltas)
-    carried = np.zeros_like(deltas[0])
-    for step in reversed(range(len(deltas))):
-        next_correction[step] = np.where(stop[step], 0.0, carried)
-        carried = corrections[step] = deltas[step] + trace[step] * next_correction[step]
-    advantages = reward + gamma * (following + next_correction) - value
-    return value + corrections, advantages
+    targets, next_targets = value + deltas, following.copy()
+    for step in reversed(range(len(deltas) - 1)):
+        next_targets[step] = np.where(stop[step], following[step], targets[step + 1])
+        targets[step] += trace[step] * (next_targets[step] - following[step])
+    return targets, reward + gamma * next_targets - value

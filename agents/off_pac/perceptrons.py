@@ -113,8 +113,10 @@ class Perceptrons:
         if batch.n_steps == 1:
             targets: NDArray = batch.rewards.numpy() + model.gamma * (1.0 - batch.terminated.numpy()) * next_values
         else:
+            # Inside a segment the next observation is that of the next step: its values are here already.
+            next_taken = following[n, np.roll(actions, -(len(actions) // batch.n_steps))]
             q, v, r, c, terminated, cut = _in_time(
-                batch, taken, next_values, batch.rewards, rho, batch.terminated, batch.cut
+                batch, next_taken, next_values, batch.rewards, rho, batch.terminated, batch.cut
             )
             targets = retrace_targets(q, v, r, c, terminated, cut, model.gamma, model.trace_decay).ravel()
         values = (pi * q_values).sum(axis=1)

@@ -178,7 +178,7 @@ def _retrace_losses(model: OffPAC, batch: Segments) -> tuple[th.Tensor, th.Tenso
         ratios = (log_target - log_behavior).exp()
         rho = ratios.gather(1, actions).squeeze(1)
         model.ratio_statistics.extend(rho.cpu().numpy())
-        targets = _returns(model, batch, taken.detach(), next_values, rho)
+        targets = _returns(model, batch, following, next_values, rho)
         values = (probabilities * q_values).sum(dim=1)
         truncated = rho.clamp(max=model.rho_bar) * (targets - values)
         # NaN stands for a probability that a data set does not give; those actions go without correction.
@@ -197,12 +197,15 @@ def _stacked(first: Any, second: Any) -> Any:
     return th.cat([first, second])
 
 
-def _returns(model: OffPAC, batch: Segments, taken: th.Tensor, next_values: th.Tensor, rho: th.Tensor) -> th.Tensor:
-    """[T * B] Retrace targets."""
+def _returns(model: OffPAC, batch: Segments, following: th.Tensor, next_values: th.Tensor, rho: th.Tensor) -> th.Tensor:
+    """[T * B] Retrace targets, from action values [T * B, n_actions] of the next observations."""
     if batch.n_steps == 1:
         return batch.rewards + model.gamma * (1.0 - batch.terminated) * next_values
     shape = (batch.n_steps, -1)
-    parts = (taken, next_values, batch.rewards, rho, batch.terminated, batch.cut)
+    # Inside a segment the next observation is that of the next step: its values are here already.
+    next_actions = batch.actions[:, :1].long().roll(-(len(batch.actions) // batch.n_steps), dims=0)
+    next_taken = following.gather(1, next_actions).squeeze(1)
+    parts = (next_taken, next_values, batch.rewards, rho, batch.terminated, batch.cut)
     q, v, r, ratios, terminated, cut = (part.reshape(shape).cpu().numpy() for part in parts)
     targets = retrace_targets(q, v, r, ratios, terminated, cut, model.gamma, model.trace_decay)
     return th.as_tensor(targets, dtype=rho.dtype, device=rho.device).ravel()

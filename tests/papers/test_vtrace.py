@@ -61,3 +61,47 @@ def test_batches_are_columns():
     stop = np.zeros((3, 2), dtype=bool)
     targets, _ = vtrace_targets(ratios=ratios, terminated=stop, cut=stop, **batched)
     np.testing.assert_allclose(targets, [[4.136, 2.568], [4.04, 4.04], [5.6, 5.6]])
+
+
+# A target network gives V' = (0, 0, 4) of the next observations, where the network that learns has V = (., 2, 3).
+APART = {**SEGMENT, "next_values": [0.0, 0.0, 4.0]}
+
+
+def test_on_policy_the_values_of_a_target_network_inside_the_segment_cancel():
+    targets, advantages = vtrace_targets(ratios=[1.0, 1.0, 1.0], terminated=NEVER, cut=NEVER, **APART)
+    # v_2 = 2 + .9*4 = 5.6; v_1 = -1 + .9*5.6 = 4.04; v_0 = .5 + .9*4.04 = 4.136; A_t = r_t + .9 v_{t+1} - V_t
+    np.testing.assert_allclose(targets, [4.136, 4.04, 5.6])
+    np.testing.assert_allclose(advantages, [4.136 - 1, 4.04 - 2, 5.6 - 3])
+
+
+def test_the_trace_decay_mixes_the_target_networks_value_with_the_rest_of_the_return():
+    targets, _ = vtrace_targets(ratios=[1.0, 1.0, 1.0], terminated=NEVER, cut=NEVER, trace_decay=0.5, **APART)
+    # G_t = r_t + .9 (V'_t / 2 + G_{t+1} / 2): 5.6; -1 + .9*2.8 = 1.52; .5 + .9*.76 = 1.184
+    np.testing.assert_allclose(targets, [1.184, 1.52, 5.6])
+
+
+def test_small_ratios_keep_a_part_of_the_value_that_is_learned():
+    targets, advantages = vtrace_targets(ratios=[0.5, 0.5, 1.0], terminated=NEVER, cut=NEVER, **APART)
+    # v_2 = 5.6; v_1 = 2/2 + (-1 + .9*5.6)/2 = 3.02; v_0 = 1/2 + (.5 + .9*3.02)/2 = 2.109
+    np.testing.assert_allclose(targets, [2.109, 3.02, 5.6])
+    np.testing.assert_allclose(advantages, [0.5 + 0.9 * 3.02 - 1, -1 + 0.9 * 5.6 - 2, 2 + 0.9 * 4 - 3])
+
+
+@pytest.mark.parametrize(("terminated", "first"), [(True, 0.5), (False, 0.5 + 0.9 * 7.0)])
+def test_behind_an_ending_nothing_is_carried_from_a_target_network_either(terminated, first):
+    case = {**SEGMENT, "next_values": [7.0, 0.0, 4.0]}
+    targets, advantages = vtrace_targets(
+        ratios=[1.0, 1.0, 1.0], terminated=[terminated, False, False], cut=[True, False, False], **case
+    )
+    np.testing.assert_allclose(targets, [first, 4.04, 5.6])
+    np.testing.assert_allclose(advantages, [first - 1, 4.04 - 2, 5.6 - 3])
+
+
+def test_a_chain_is_learned_in_whole_before_the_target_values_have_moved():
+    # ten states in a row, reward 1 at the end: on policy and with lambda = 1 every return is 1
+    rewards, values, never = np.eye(10)[9], np.zeros(10), np.zeros(10, dtype=bool)
+    ended = rewards.astype(bool)
+    for _ in range(100):
+        targets, _ = vtrace_targets(values, np.zeros(10), rewards, np.ones(10), ended, never, gamma=1.0)
+        values += 0.2 * (targets - values)
+    np.testing.assert_allclose(values, 1.0, atol=1e-6)

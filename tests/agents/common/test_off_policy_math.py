@@ -46,8 +46,8 @@ def test_gradient_td_increments_by_hand():
 
 
 def test_retrace_by_hand():
-    # gamma .5, V' = 4, 6; R_1 = 2 + .5*6 = 5; R_0 = 1 + .5*(4 + min(1, 3)*(5 - 3)) = 4
-    case = {"action_values": [9.0, 3.0], "next_values": [4.0, 6.0], "rewards": [1.0, 2.0], "gamma": 0.5}
+    # gamma .5, V' = 4, 6; R_1 = 2 + .5*6 = 5; R_0 = 1 + .5*(4 + min(1, 3)*(5 - 3)) = 4; nothing follows the 9
+    case = {"next_action_values": [3.0, 9.0], "next_values": [4.0, 6.0], "rewards": [1.0, 2.0], "gamma": 0.5}
     never = [False, False]
     np.testing.assert_allclose(retrace_targets(ratios=[9.0, 3.0], terminated=never, cut=never, **case), [4.0, 5.0])
     half = retrace_targets(ratios=[9.0, 0.5], terminated=never, cut=never, trace_decay=0.5, **case)
@@ -55,7 +55,7 @@ def test_retrace_by_hand():
 
 
 def test_retrace_drops_the_value_at_termination_and_keeps_it_at_a_cut():
-    case = {"action_values": [9.0, 3.0], "next_values": [4.0, 6.0], "rewards": [1.0, 2.0], "gamma": 0.5}
+    case = {"next_action_values": [3.0, 9.0], "next_values": [4.0, 6.0], "rewards": [1.0, 2.0], "gamma": 0.5}
     ratios = [1.0, 1.0]
     ended = retrace_targets(ratios=ratios, terminated=[True, False], cut=[True, False], **case)
     truncated = retrace_targets(ratios=ratios, terminated=[False, False], cut=[True, False], **case)

@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
 from agents.off_pac import OffPAC
+from agents.off_pac.perceptrons import perceptrons_of
 from agents.off_pac.replay_buffers import SegmentReplayBuffer, Segments
 from agents.off_pac.replayed import losses
 from tests.agents.off_pac.toys import Reach, SmallProcess
@@ -169,6 +170,145 @@ def test_vtrace_losses_by_hand():
     objective = (rho * errors * log_target[[0, 1], [0, 1]]).mean() + 0.1 * entropies
     assert mean_entropy.item() == pytest.approx(entropies.item())
     th.testing.assert_close(actor_gradient(model, actor_loss), actor_gradient(model, -objective), rtol=1e-4, atol=1e-7)
+
+
+def segment_of(rewards, cut, terminated, log_behavior, actions):
+    """Consecutive observations [0, .], [.1, .], ... of one segment, which the first row without a successor ends."""
+    n = len(rewards)
+    points = np.column_stack([np.arange(n + 1) / 10, np.full(n + 1, 0.5), np.full(n + 1, 0.2)])
+    batch = batch_of(points[:-1], np.array(actions), log_behavior, rewards, terminated, points[1:])
+    mask = np.concatenate([[True], ~np.logical_or.accumulate(cut[:-1])])
+    return batch._replace(cut=th.tensor(cut), mask=th.as_tensor(mask, dtype=th.float32), n_steps=n)
+
+
+def both_ways(model, batch):
+    """(actor loss, critic loss) by torch and by NumPy."""
+    networks = perceptrons_of(model.policy, len(batch.rewards))
+    return [float(part.detach()) for part in losses(model, batch)[:2]], list(networks.write_gradient(model, batch)[:2])
+
+
+def apart(model):
+    """Give the target critic values far from those of the critic that learns."""
+    with th.no_grad():
+        for parameter in model.policy.critic_target.parameters():
+            parameter.mul_(-2.0).add_(0.7)
+
+
+@pytest.mark.parametrize("critic", ["retrace", "vtrace"])
+def test_on_policy_the_targets_are_returns_that_know_of_the_target_network_only_where_the_data_end(critic):
+    model = deep(critic=critic, trace_decay=1.0, gamma=0.9, ent_coef=0.0)
+    apart(model)
+    policy, actions = model.policy, [2, 0, 1]
+    with th.no_grad():
+        for part in (policy.action_net.weight, policy.action_net.bias):
+            part.zero_()  # one third each, as the behavior has it
+        for part in policy.critic_target[-1].parameters():
+            part[:] = part[0].clone()  # Retrace's E Q' - Q'(a), zero on average, is zero
+    rows, taken = np.full((3, 3), np.log(1 / 3)), th.tensor(actions)[:, None]
+    for cut, terminated, kept in (
+        ([False, False, True], [0.0, 0.0, 0.0], 3),
+        ([False, False, True], [0.0, 0.0, 1.0], 3),
+        ([False, True, True], [0.0, 0.0, 0.0], 2),
+        ([False, True, True], [0.0, 1.0, 0.0], 2),
+    ):
+        batch = segment_of([0.5, -1.0, 2.0], cut, terminated, rows, actions)
+        with th.no_grad():
+            online = policy.critic_output(batch.observations)
+            ahead = policy.critic_output(batch.next_observations, target=True).mean(dim=1)[kept - 1].item()
+        returns, future = [], 0.0 if any(terminated) else ahead
+        for reward in [0.5, -1.0, 2.0][:kept][::-1]:
+            future = reward + 0.9 * future
+            returns.insert(0, future)
+        values, predicted = online.mean(dim=1), online[:, 0]
+        if critic == "retrace":
+            predicted = online.gather(1, taken)[:, 0]
+        errors = nn.functional.smooth_l1_loss(predicted[:kept], th.tensor(returns))
+        # every ratio is 1 and log pi is log 1/3
+        objective = np.log(1 / 3) * (th.tensor(returns) - values[:kept]).mean()
+        for actor_loss, critic_loss in both_ways(model, batch):
+            assert critic_loss == pytest.approx(errors.item(), rel=1e-5)
+            assert actor_loss == pytest.approx(-objective.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("critic", ["retrace", "vtrace"])
+def test_off_policy_targets_follow_the_papers_recursion_with_the_target_network_where_it_bootstraps(critic):
+    model = deep(critic=critic, trace_decay=0.8, gamma=0.9, ent_coef=0.0, rho_bar=0.9)
+    apart(model)
+    policy, actions = model.policy, [2, 0, 1]
+    rows = np.log([[0.2, 0.2, 0.6], [0.9, 0.05, 0.05], [0.4, 0.2, 0.4]])
+    batch = segment_of([0.5, -1.0, 2.0], [False, False, True], [0.0, 0.0, 0.0], rows, actions)
+    with th.no_grad():
+        pi = policy.log_probabilities(batch.observations).exp().numpy()
+        pi_ahead = policy.log_probabilities(batch.next_observations).exp().numpy()
+        q, slow, ahead = (
+            policy.critic_output(observed, target=target).numpy()
+            for observed, target in (
+                (batch.observations, False),
+                (batch.observations, True),
+                (batch.next_observations, True),
+            )
+        )
+    rho = pi[np.arange(3), actions] / np.exp(rows[np.arange(3), actions])
+    trace = 0.8 * np.minimum(rho, 1.0)
+    assert (rho > 1.0).any()
+    assert (rho < 0.9).any()
+    r = [0.5, -1.0, 2.0]
+    if critic == "retrace":
+        bootstrap = (pi_ahead * ahead).sum(axis=1)
+        r2 = r[2] + 0.9 * bootstrap[2]
+        r1 = r[1] + 0.9 * (bootstrap[1] + trace[2] * (r2 - slow[2, 1]))
+        r0 = r[0] + 0.9 * (bootstrap[0] + trace[1] * (r1 - slow[1, 0]))
+        targets, predicted = [r0, r1, r2], q[np.arange(3), actions]
+    else:
+        value, bootstrap, weight = q[:, 0], ahead[:, 0], np.minimum(rho, 0.9)
+        v2 = value[2] + weight[2] * (r[2] + 0.9 * bootstrap[2] - value[2])
+        v1 = value[1] + weight[1] * (r[1] + 0.9 * bootstrap[1] - value[1]) + 0.9 * trace[1] * (v2 - bootstrap[1])
+        v0 = value[0] + weight[0] * (r[0] + 0.9 * bootstrap[0] - value[0]) + 0.9 * trace[0] * (v1 - bootstrap[0])
+        targets, predicted = [v0, v1, v2], value
+    expected = nn.functional.smooth_l1_loss(th.as_tensor(predicted), th.as_tensor(np.array(targets, dtype=np.float32)))
+    for _, critic_loss in both_ways(model, batch):
+        assert critic_loss == pytest.approx(expected.item(), rel=1e-5)
+
+
+class Chain(gym.Env):
+    """Five states in a row, whatever is done; leaving the last one gives 1."""
+
+    observation_space = spaces.Discrete(5)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state = 0
+        return 0, {}
+
+    def step(self, action):
+        self.state += 1
+        ended = self.state == 5
+        return min(self.state, 4), float(ended), ended, False, {}
+
+
+@pytest.mark.parametrize("critic", ["retrace", "vtrace"])
+def test_a_chain_is_learned_in_whole_between_two_copies_of_the_target_network(critic):
+    # lambda = 1 on policy, segments that reach the end: a target network that still holds 0 has no say
+    model = deep(
+        Chain(),
+        critic=critic,
+        trace_decay=1.0,
+        n_steps=5,
+        behavior_policy="target",
+        learning_rate=0.0,
+        critic_learning_rate=0.02,
+        gamma=1.0,
+        train_freq=1,
+        buffer_size=2000,
+        target_update_interval=10_000,
+        policy_kwargs={"net_arch": []},
+    )
+    with th.no_grad():
+        for parameter in model.policy.parameters():
+            parameter.zero_()
+    model.learn(700)
+    np.testing.assert_allclose(model.policy.predict_values(th.arange(5))[:, 0].detach(), 1.0, atol=0.05)
 
 
 @pytest.mark.parametrize("critic", ["retrace", "vtrace"])

@@ -62,6 +62,19 @@ def test_losses_and_gradients_are_those_of_autograd(critic, trace_decay, interva
     assert np.abs(by_hand).max() > 1e-3
 
 
+@pytest.mark.parametrize("critic", ["retrace", "vtrace"])
+def test_a_target_network_far_from_the_critic_gives_the_same_losses_and_gradients(critic):
+    model = deep(critic=critic, trace_decay=0.9, behavior_policy=0.4, rho_bar=0.8)
+    model.learn(100)
+    with th.no_grad():
+        for parameter in model.policy.critic_target.parameters():
+            parameter.mul_(-2.0).add_(0.7)
+    batch = _draw(model, 24)
+    (expected, by_autograd), (found, by_hand) = by_torch(model, batch), by_numpy(model, batch)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    np.testing.assert_allclose(by_hand, by_autograd, rtol=1e-3, atol=2e-6)
+
+
 def test_actions_without_a_known_probability_go_without_correction():
     model = deep()
     model.learn(60)
