@@ -34,7 +34,7 @@ from agents.off_pac.learner import LearnerSettings, LinearLearner
 from agents.off_pac.linear_policy import LinearPolicy, TileCodingPolicy
 from agents.off_pac.offline import learn_from_dataset
 from agents.off_pac.online import LinearRun
-from agents.off_pac.replay_buffers import make_replay_buffer
+from agents.off_pac.replay_buffers import SegmentMixin, make_replay_buffer
 from agents.off_pac.replayed import act, copy_target, update
 from agents.off_pac.sparse_learner import SparseLearner
 from agents.online.algorithm import OnlineAlgorithm
@@ -392,12 +392,32 @@ class OffPAC(OnlineAlgorithm):
     # learning with a deep policy
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        before = self._last_obs
         found = super()._setup_learn(*args, **kwargs)
+        if self._last_obs is not before:
+            self._mark_break()
         if not self.is_linear:
             unusable = unusable_observations(self.raw_observations(), self.num_timesteps)
             if unusable is not None:
                 raise unusable
         return found
+
+    def load_replay_buffer(self, path: str | pathlib.Path | BufferedIOBase, truncate_last_traj: bool = True) -> None:
+        """As SB3's.
+
+        Args:
+            path: file or stream.
+            truncate_last_traj: no segment goes on from the buffer's newest step into what is added; False where the
+                environments continue the very episodes that the buffer ends with.
+        """
+        super().load_replay_buffer(path, truncate_last_traj)
+        if truncate_last_traj:
+            self._mark_break()
+
+    def _mark_break(self) -> None:
+        """Tell the replay buffer that the next step does not follow its newest one."""
+        if isinstance(self.replay_buffer, SegmentMixin):
+            self.replay_buffer.mark_break()
 
     def _store_transition(
         self,

@@ -35,10 +35,39 @@ class Segments(NamedTuple):
 
 
 class SegmentMixin:
-    """Adds drawing consecutive steps to SB3's replay buffers."""
+    """Adds drawing consecutive steps to SB3's replay buffers.
+
+    Attributes:
+        breaks: [buffer_size] bool, what is stored behind this row begins anew though no episode has ended: ``learn``
+            resets the environments. No ending is stored for it, since the value of the last observation still counts.
+    """
+
+    breaks: NDArray[np.bool_]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        buffer: Any = self
+        self.breaks = np.zeros(buffer.buffer_size, dtype=bool)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state.setdefault("breaks", np.zeros(state["buffer_size"], dtype=bool))  # pickled before there were any
+        restore = getattr(super(), "__setstate__", self.__dict__.update)
+        restore(state)
+
+    def add(self, *args: Any, **kwargs: Any) -> None:
+        """As SB3's; the row that is overwritten is no break any more."""
+        buffer: Any = self
+        self.breaks[buffer.pos] = False
+        super().add(*args, **kwargs)  # type: ignore[misc]
+
+    def mark_break(self) -> None:
+        """Let no segment run from the newest step into the next one that is added."""
+        buffer: Any = self
+        if buffer.size():
+            self.breaks[buffer.pos - 1] = True
 
     def sample_segments(self, batch_size: int, n_steps: int, env: VecNormalize | None = None) -> Segments:
-        """Draw segments that start anywhere; each stops early at an episode's end and at the newest step.
+        """Draw segments that start anywhere; each stops early at an episode's end, a break and the newest step.
 
         Args:
             batch_size: B, number of segments.
@@ -47,17 +76,17 @@ class SegmentMixin:
         """
         buffer: Any = self
         size = buffer.buffer_size if buffer.full else buffer.pos
-        starts = np.random.randint(0, size, size=batch_size)  # noqa: NPY002  (SB3's stream, seeded by set_random_seed)
+        # Ages count from the oldest step, so that a ring buffer's seam is never crossed. With memory saved, a full
+        # buffer's newest next observation has overwritten the oldest observation.
+        oldest, first = (buffer.pos, int(buffer.optimize_memory_usage)) if buffer.full else (0, 0)
+        starts = np.random.randint(first, size, size=batch_size)  # noqa: NPY002  (SB3's stream, which a seed sets)
         envs = np.random.randint(0, buffer.n_envs, size=batch_size)  # noqa: NPY002
-        steps = np.arange(n_steps)[:, None]
-        # Ages count from the oldest step, so that a ring buffer's seam is never crossed.
-        oldest = buffer.pos if buffer.full else 0
-        ages = (starts - oldest) % size + steps
+        ages = starts + np.arange(n_steps)[:, None]
         rows = ((np.minimum(ages, size - 1) + oldest) % size).ravel()
         columns = np.tile(envs, n_steps)
         done = buffer.dones[rows, columns].astype(bool).reshape(n_steps, batch_size)
         timeout = buffer.timeouts[rows, columns].astype(bool).reshape(n_steps, batch_size)
-        cut = done | (ages >= size - 1)
+        cut = done | self.breaks[rows].reshape(n_steps, batch_size) | (ages >= size - 1)
         cut[-1] = True
         mask = np.ones_like(cut)
         mask[1:] = ~np.logical_or.accumulate(cut[:-1], axis=0)

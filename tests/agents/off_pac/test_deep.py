@@ -1,5 +1,7 @@
 """The deep variant: segments from replay, losses by hand and by enumeration, target copy, stored probabilities."""
 
+import pickle
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from agents.off_pac.perceptrons import perceptrons_of
 from agents.off_pac.replay_buffers import SegmentReplayBuffer, Segments
 from agents.off_pac.replayed import losses
 from tests.agents.off_pac.toys import Reach, SmallProcess
+from tests.agents.toys import Counter
 
 
 def deep(env=None, **arguments):
@@ -26,11 +29,16 @@ def deep(env=None, **arguments):
     return OffPAC("MlpPolicy", env or SmallProcess("vector"), policy_kwargs=kwargs, **{**defaults, **arguments})
 
 
-def numbered_buffer(n_added, size=10, n_envs=1, ends=(), timeouts=()):
-    """Step t has observation t, next observation t + 1, action t, reward 10 t; ``ends`` lists t with done."""
+def numbered_buffer(n_added, size=10, n_envs=1, ends=(), timeouts=(), resets=(), **arguments):
+    """Step t has observation t, next observation t + 1, action t, reward 10 t; ``ends`` lists t with done.
+
+    ``resets`` lists t behind which the environments were reset though nothing had ended.
+    """
     space = spaces.Box(-1e3, 1e3, (1,), dtype=np.float32)
-    buffer = SegmentReplayBuffer(size * n_envs, space, space, device="cpu", n_envs=n_envs)
+    buffer = SegmentReplayBuffer(size * n_envs, space, space, device="cpu", n_envs=n_envs, **arguments)
     for t in range(n_added):
+        if t - 1 in resets:
+            buffer.mark_break()
         column = np.full((n_envs, 1), float(t))
         info = {"TimeLimit.truncated": t in timeouts}
         done = np.full(n_envs, float(t in ends or t in timeouts))
@@ -63,6 +71,106 @@ def test_segments_are_consecutive_and_never_cross_the_newest_step_or_an_ending(n
         np.testing.assert_array_equal(terminated[:expected, column], [t in ends for t in inside])
     np.testing.assert_array_equal(segments.rewards.numpy(), segments.observations.numpy().ravel() * 10)
     np.testing.assert_array_equal(segments.next_observations.numpy(), segments.observations.numpy() + 1)
+
+
+@pytest.mark.parametrize("n_added", [6, 10, 23])
+@pytest.mark.parametrize("n_envs", [1, 3])
+def test_segments_stop_where_the_environments_were_reset_and_nothing_terminates_there(n_added, n_envs):
+    resets = {2, 9, 13, 18}  # of 23 steps the ring of ten holds 13 to 22; 9's row, the last one, is 19's
+    buffer = numbered_buffer(n_added, n_envs=n_envs, resets=resets)
+    set_random_seed(0)
+    segments = buffer.sample_segments(400, 4)
+    times, mask = (part.numpy().reshape(4, 400).astype(int) for part in (segments.observations, segments.mask))
+    cut = segments.cut.numpy().reshape(4, 400)
+    assert not segments.terminated.any()
+    assert set(times[0]) == set(range(max(n_added - 10, 0), n_added))
+    for column in range(400):
+        inside = times[mask[:, column] == 1, column]
+        ahead = next(k for k in range(4) if k == 3 or times[0, column] + k in {*resets, n_added - 1})
+        np.testing.assert_array_equal(inside, times[0, column] + np.arange(ahead + 1))
+        assert cut[ahead, column]
+        assert not cut[:ahead, column].any()
+
+
+def test_a_break_before_the_first_step_marks_nothing():
+    buffer = numbered_buffer(0)
+    buffer.mark_break()
+    assert not buffer.breaks.any()
+
+
+def test_a_replay_buffer_pickled_before_breaks_were_marked_has_none():
+    buffer = numbered_buffer(8, resets={3})
+    del buffer.breaks
+    loaded = pickle.loads(pickle.dumps(buffer))
+    assert not loaded.breaks.any()
+    assert loaded.sample_segments(5, 3).n_steps == 3
+    marked = pickle.loads(pickle.dumps(numbered_buffer(8, resets={3})))
+    assert np.flatnonzero(marked.breaks).tolist() == [3]
+
+
+def counting(**arguments):
+    """A model whose observations are (episode, step), of one episode that never ends; it stores and does not learn."""
+    return deep(Counter(length=10**9), trace_decay=0.9, n_steps=6, learning_starts=1000, **arguments)
+
+
+def joined_episodes(model):
+    """Where an episode's number changes inside a segment; every row from which one could go on is among the drawn."""
+    segments = model.replay_buffer.sample_segments(500, 6)
+    assert not segments.terminated.any()
+    episodes, mask = segments.observations.numpy()[:, 0].reshape(6, 500), segments.mask.numpy().reshape(6, 500)
+    assert mask[1:].any()
+    return int(((episodes[1:] != episodes[:-1]) & (mask[1:] == 1)).sum())
+
+
+def test_segments_do_not_join_the_episodes_of_two_learn_calls():
+    model = counting()
+    model.learn(20)
+    model.learn(20)
+    model.learn(20, reset_num_timesteps=False)
+    assert set(model.replay_buffer.observations[:60, 0, 0]) == {1.0, 2.0}
+    assert joined_episodes(model) == 0
+    assert np.flatnonzero(model.replay_buffer.breaks).tolist() == [19]
+    assert not model.replay_buffer.dones.any()
+
+
+def test_segments_do_not_join_the_episodes_of_two_environments():
+    model = counting()
+    model.learn(20)
+    other = Counter(length=10**9)
+    other.episode = 5
+    model.set_env(other)
+    model.learn(20, reset_num_timesteps=False)
+    assert set(model.replay_buffer.observations[:40, 0, 0]) == {1.0, 6.0}
+    assert joined_episodes(model) == 0
+
+
+@pytest.mark.parametrize(("truncate", "joined"), [(True, False), (False, True)])
+def test_a_loaded_replay_buffer_goes_on_with_its_last_episode_only_where_that_is_asked_for(tmp_path, truncate, joined):
+    stored, model = counting(), counting()
+    stored.learn(20)
+    stored.save_replay_buffer(tmp_path / "buffer")
+    stored.learn(5)
+    model.learn(5)
+    model.env.envs[0].unwrapped.episode = 3
+    model.learn(5)
+    model.load_replay_buffer(tmp_path / "buffer", truncate_last_traj=truncate)
+    model.learn(20, reset_num_timesteps=False)
+    assert set(model.replay_buffer.observations[:40, 0, 0]) == {1.0, 4.0}
+    assert (joined_episodes(model) > 0) == joined
+
+
+@pytest.mark.parametrize("n_added", [6, 10, 23])
+def test_with_memory_saved_the_row_whose_observation_was_overwritten_is_not_drawn(n_added):
+    # of a full buffer, the newest next observation lies where the oldest row's observation was
+    buffer = numbered_buffer(n_added, optimize_memory_usage=True, handle_timeout_termination=False)
+    set_random_seed(0)
+    segments = buffer.sample_segments(400, 4)
+    kept = segments.mask.bool()
+    times = segments.observations[kept, 0]
+    assert th.equal(segments.rewards[kept], times * 10)
+    assert th.equal(segments.next_observations[kept, 0], times + 1)
+    oldest = n_added - 9 if n_added >= 10 else 0
+    assert set(segments.observations[:400, 0].int().tolist()) == set(range(oldest, n_added))
 
 
 def test_segments_with_memory_saved():
