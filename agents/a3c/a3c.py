@@ -63,9 +63,9 @@ class A3C(AsynchronousAlgorithm):
         ent_coef: beta (paper: .01).
         vf_coef: weight of the squared error (paper's authors: .5).
         max_grad_norm: norm to which gradients are clipped (paper's authors: 40).
-        rms_prop_eps: inside the root (paper's authors: .1).
-        rms_prop_alpha: decay (paper: .99).
-        shared_optimizer: "rmsprop", "rmsprop-local", "momentum" or "adam".
+        rms_prop_eps: of RMSProp, inside the root (paper's authors: .1).
+        rms_prop_alpha: decay of RMSProp and momentum (paper: .99).
+        shared_optimizer: "rmsprop", "rmsprop-local", "momentum" or "adam" (beta .9 and .999, epsilon 1e-5).
         n_workers: default the cores available; 1 runs in this process and repeats to the bit for a seed.
         worker_timeout: seconds without a sign of life before a worker counts as stuck; None never. One worker runs
             inside the calling process, which cannot be ended for it: it has none.

@@ -79,7 +79,7 @@ class AsynchronousAlgorithm(FollowsLearningRate):
         rms_prop_eps: epsilon inside RMSProp's root (the paper's authors: 0.1).
         rms_prop_alpha: decay of RMSProp's average and of momentum.
         shared_optimizer: "rmsprop" (statistics shared), "rmsprop-local" and "momentum" (each worker's own), "adam"
-            (shared).
+            (shared; beta .9 and .999, epsilon 1e-5 outside the root).
         n_workers: actor-learner processes; 1 runs inside the calling process. Default: the cores available.
         worker_timeout: seconds without a sign of life before a worker counts as stuck; None never. To make its
             environment a worker has at least 30. One worker runs inside the calling process, which cannot be ended for

@@ -72,6 +72,13 @@ class UpdateRule:
         }[self.name]
 
     @property
+    def constants(self) -> dict[str, Any]:
+        """The constants that the rule uses, under torch's names where torch has the same."""
+        if self.name == "adam":
+            return {"betas": (self.beta1, self.beta2), "eps": self.adam_eps}
+        return {"alpha": self.alpha} if self.name == "momentum" else {"alpha": self.alpha, "eps": self.eps}
+
+    @property
     def per_worker(self) -> bool:
         """Whether every worker keeps statistics of its own."""
         return self.name in ("rmsprop-local", "momentum")
@@ -138,7 +145,8 @@ class FlatOptimizer(th.optim.Optimizer):
     Args:
         flat: the parameters it changes.
         rule: how.
-        lr: learning rate shown in ``param_groups``; the workers compute their own from the schedule.
+        lr: learning rate shown in ``param_groups``, beside the rule's constants; the workers compute their own from the
+            schedule.
         n_workers: rows of statistics that are kept per worker.
     """
 
@@ -149,7 +157,7 @@ class FlatOptimizer(th.optim.Optimizer):
         self.arrays: dict[str, NDArray[Any]] = {
             name: np.zeros(shape, dtype) for name, (shape, dtype) in rule.layout(len(flat.vector), n_workers).items()
         }
-        super().__init__(flat.parameters, {"lr": lr, "alpha": rule.alpha, "eps": rule.eps})
+        super().__init__(flat.parameters, {"lr": lr, **rule.constants})
         self._show_state()
 
     def _show_state(self) -> None:
@@ -223,8 +231,12 @@ class FlatOptimizer(th.optim.Optimizer):
         return {**saved, "state": state}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Copy a saved state in; a state of fewer workers is repeated for the others."""
+        """Copy a saved state in; a state of fewer workers is repeated for the others. The constants stay the rule's."""
         super().load_state_dict(state_dict)
+        for group in self.param_groups:
+            for name in ("alpha", "eps", "betas"):
+                group.pop(name, None)
+            group.update(self.rule.constants)
         for parameter, where in zip(self.flat.parameters, self.flat.slices, strict=True):
             saved = self.state.get(parameter, {})
             for name in self.rule.statistics:

@@ -1,4 +1,4 @@
-"""Gaussian policy with linear mean and linear log standard deviation.
+"""Gaussian policy with linear mean and a log standard deviation that is a limited function of a linear output.
 
 Degris, Pilarski and Sutton (2012), "Model-Free Reinforcement Learning with Continuous Action in Practice". Mean and
 standard deviation are in units of half the action range around its middle, so that the same step sizes suit every
@@ -33,7 +33,7 @@ def gaussian_log_density(actions: FloatArray, mean: FloatArray, log_sigma: Float
 
 
 def gaussian_score(action: FloatArray, mean: FloatArray, log_std_outputs: FloatArray) -> FloatArray:
-    """Gradient of log pi(a) with respect to the 2 k linear outputs: k means, then k log standard deviations.
+    """Gradient of log pi(a) with respect to the 2 k linear outputs: k means, then the k z of log sigma.
 
     (a - mu) / sigma^2 for the mean and ((a - mu)^2 / sigma^2 - 1) d log sigma / dz for the rest.
 

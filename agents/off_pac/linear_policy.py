@@ -20,9 +20,12 @@ from agents.online.table_policy import TablePolicy, TileCoded
 class LinearPolicy(TablePolicy):
     """pi and v linear in fixed features, all weights 0 at first.
 
-    Discrete actions: softmax over one preference for each action. Box actions: independent Gaussians, mean and log
-    standard deviation linear in the features, in units of half the action range (see
-    ``agents.common.gaussian_policy``).
+    Discrete actions: softmax over one preference for each action. Box actions: independent Gaussians in units of half
+    the action range, whose mean and z are linear in the features::
+
+        log sigma = -1 + 2 tanh(z / 2)
+
+    which keeps sigma between 0.05 and 2.7 (see ``agents.common.gaussian_policy``).
 
     Args:
         observation_space: Box and MultiBinary observations are the features themselves, Discrete and MultiDiscrete ones

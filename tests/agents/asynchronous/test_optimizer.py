@@ -60,6 +60,42 @@ def test_a_long_vector_changed_block_by_block_is_changed_as_a_whole(name: str, m
     assert (found[0][0] != 1.0).all()
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("rmsprop", {"alpha": 0.9, "eps": 0.2}),
+        ("rmsprop-local", {"alpha": 0.9, "eps": 0.2}),
+        ("momentum", {"alpha": 0.9}),
+        ("adam", {"betas": (0.8, 0.95), "eps": 0.001}),
+    ],
+)
+def test_the_parameter_group_shows_the_constants_that_the_rule_uses(name: str, shown: dict[str, Any]) -> None:
+    constants = {"alpha": 0.9, "eps": 0.2, "beta1": 0.8, "beta2": 0.95, "adam_eps": 0.001}
+    flat = FlatParameters(Net().parameters())
+    optimizer = FlatOptimizer(flat, UpdateRule(name=name, **constants), lr=0.1)
+    expected = {"lr": 0.1, **shown}
+    assert {key: value for key, value in optimizer.param_groups[0].items() if key != "params"} == expected
+
+    # a file changes neither the rule nor what is said of it, but the learning rate
+    saved = optimizer.state_dict()
+    saved["param_groups"][0] |= {"lr": 0.3, "alpha": 0.5, "eps": 0.5, "betas": (0.1, 0.2)}
+    optimizer.load_state_dict(saved)
+    group = optimizer.param_groups[0]
+    assert {key: value for key, value in group.items() if key != "params"} == {**expected, "lr": 0.3}
+
+
+def test_adams_shown_epsilon_is_the_one_of_its_step() -> None:
+    net, flat, optimizer = make("adam")
+    group = optimizer.param_groups[0]
+    before = flat.vector.clone()
+    (net.scalar * 1e-6).backward()
+    optimizer.step()
+    # a first step has both averages corrected to the gradient g and g^2: lr g / (|g| + eps) = .1 / 11
+    assert group["eps"] == 1e-5
+    where = flat.slice_of(net.scalar)
+    torch.testing.assert_close(before[where] - flat.vector[where], torch.tensor([0.1 / 11]), rtol=1e-3, atol=0)
+
+
 def test_a_closure_is_evaluated_and_answered() -> None:
     net, _, optimizer = make("rmsprop")
 
