@@ -6,7 +6,6 @@ transition is used once, as it comes: there is no replay and no target network, 
 
 from __future__ import annotations
 
-import math
 import pathlib
 from io import BufferedIOBase
 from typing import Any, ClassVar, Self
@@ -22,7 +21,7 @@ from stable_baselines3.common.type_aliases import MaybeCallback, Schedule
 from stable_baselines3.common.utils import FloatSchedule
 
 from agents.asynchronous.copies import EnvironmentLike, resolve
-from agents.common.schedules import FollowsLearningRate, rounded_to_zero
+from agents.common.schedules import FollowsLearningRate, step_sizes
 from agents.dpg.arguments import check_action_space, check_arguments, check_layout
 from agents.dpg.behavior import Behavior, BehaviorPolicy, make_behavior
 from agents.dpg.deep_policy import CnnPolicy, DeepPolicy, MlpPolicy, MultiInputPolicy
@@ -327,17 +326,9 @@ class DPG(FollowsLearningRate, OnlineAlgorithm):
         Raises:
             ValueError: a schedule gives a number that is no step size.
         """
-        progress = self._current_progress_remaining
         schedules: list[Schedule] = [self.lr_schedule, *self.critic_schedules]
-        actor, critic, value, secondary = (rounded_to_zero(schedule(progress)) for schedule in schedules)
-        rates = actor, critic, value, secondary
-        for name, rate in zip(self.step_size_names, rates, strict=True):
-            if not 0.0 <= rate < math.inf:
-                raise ValueError(
-                    f"{name} is a schedule that gives {rate} where {progress:.3g} of the progress remains, but a step "
-                    "size must be finite and not negative; correct the schedule."
-                )
-        return rates
+        actor, critic, value, secondary = step_sizes(self.step_size_names, schedules, self._current_progress_remaining)
+        return actor, critic, value, secondary
 
     # logging
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from gymnasium import spaces
 
+from agents.common.action_spaces import check_floats
+
 if TYPE_CHECKING:
     from agents.off_pac.off_pac import OffPAC
 
@@ -20,6 +22,7 @@ def check_action_space(space: spaces.Space) -> None:
 
     Raises:
         ValueError: a Discrete space does not start at 0, or an entry of a Box has a single value.
+        AssertionError: a Box of integers.
     """
     if isinstance(space, spaces.Discrete) and space.start != 0:
         raise ValueError(
@@ -27,6 +30,7 @@ def check_action_space(space: spaces.Space) -> None:
             "so that they do."
         )
     if isinstance(space, spaces.Box):
+        check_floats(space)
         low, high = space.low.ravel(), space.high.ravel()
         fixed = np.flatnonzero(~(low < high))
         if fixed.size:

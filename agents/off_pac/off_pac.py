@@ -26,6 +26,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.asynchronous.copies import EnvironmentLike, resolve
 from agents.common.importance import RatioStatistics
+from agents.common.schedules import FollowsLearningRate, step_sizes
 from agents.off_pac.arguments import check_action_space, check_arguments
 from agents.off_pac.behavior import Behavior, BehaviorPolicy, make_behavior
 from agents.off_pac.deep_policy import CnnPolicy, DeepPolicy, MlpPolicy, MultiInputPolicy
@@ -44,7 +45,7 @@ IDLE_RATIOS = 1000
 """So many ratios of 0 in a row are no chance, even with a hundred actions of which one is right."""
 
 
-class OffPAC(OnlineAlgorithm):
+class OffPAC(FollowsLearningRate, OnlineAlgorithm):
     """Off-policy actor-critic with importance ratios.
 
     ``predict`` acts with the target policy, so ``EvalCallback``'s ``eval/`` is the target's return while
@@ -192,16 +193,20 @@ class OffPAC(OnlineAlgorithm):
 
     def _setup_model(self) -> None:
         check_action_space(self.action_space)
-        secondary = self.secondary_learning_rate
-        if secondary is None:
-            secondary = self.critic_learning_rate if self.critic == "tdrc" else 1e-4
-        self.critic_lr_schedule = FloatSchedule(self.critic_learning_rate)
-        self.secondary_lr_schedule = FloatSchedule(secondary)
+        self._setup_critic_schedules()
         self.behavior: Behavior = make_behavior(self.behavior_policy, self.action_space)
         if self.is_linear:
             self._setup_linear_model()
         else:
             self._setup_deep_model()
+
+    def _setup_critic_schedules(self) -> None:
+        """alpha_v and alpha_w; the actor's is ``lr_schedule``, SB3's name."""
+        secondary = self.secondary_learning_rate
+        if secondary is None:
+            secondary = self.critic_learning_rate if self.critic == "tdrc" else 1e-4
+        self.critic_lr_schedule = FloatSchedule(self.critic_learning_rate)
+        self.secondary_lr_schedule = FloatSchedule(secondary)
 
     def _setup_linear_model(self) -> None:
         self.critic = self.critic or "gtd"
@@ -238,6 +243,19 @@ class OffPAC(OnlineAlgorithm):
         if seed is not None:
             self.generator = np.random.default_rng(seed)
 
+    @classmethod
+    def load(cls, *args: Any, **kwargs: Any) -> Self:
+        """As SB3's; ``env`` may also be an id or a callable.
+
+        A behavior policy that was a model is not in the file: pass it as ``behavior_policy`` before learning goes on.
+
+        Raises:
+            ValueError: an argument that replaces a stored one is out of range.
+        """
+        model = super().load(*args, **kwargs)
+        check_arguments(model)
+        return model
+
     def save(self, path: str | pathlib.Path | BufferedIOBase, *args: Any, **kwargs: Any) -> None:
         """As SB3's, with the traces of the moment; a behavior policy that is a model is left out."""
         self._export_traces()
@@ -252,6 +270,21 @@ class OffPAC(OnlineAlgorithm):
         return ["policy", "policy.optimizer"], []
 
     # learning
+
+    def take_up_attributes(self) -> None:
+        """Check what may have been changed since the last call, and follow step sizes that were.
+
+        Raises:
+            ValueError: an attribute holds what it may not.
+        """
+        check_arguments(self)
+        if isinstance(self.policy, DeepPolicy) and self.critic != self.policy.critic_kind:
+            raise ValueError(
+                f"critic={self.critic!r}, but this model's network was made for critic={self.policy.critic_kind!r}; "
+                "make a new model for another critic."
+            )
+        self._follow_learning_rate()
+        self._setup_critic_schedules()
 
     def learn(
         self,
@@ -276,12 +309,12 @@ class OffPAC(OnlineAlgorithm):
             The model.
 
         Raises:
-            ValueError: the behavior policy is not usable, or was not saved with a model that was loaded.
-                An environment of a deep agent gave NaN or infinity.
+            ValueError: the behavior policy is not usable, or was not saved with a model that was loaded; an attribute
+                holds what it may not. An environment of a deep agent gave NaN or infinity.
             TrainingDivergedError: a linear agent's weights have grown beyond all use.
         """
         self._check_behavior_is_here()
-        # Here and not only at construction: the attribute is free to be changed between two calls.
+        self.take_up_attributes()
         self.behavior = make_behavior(self.behavior_policy, self.action_space)
         self.ratio_statistics.restart()
         if not self.is_linear:
@@ -333,8 +366,9 @@ class OffPAC(OnlineAlgorithm):
             The model.
 
         Raises:
-            ValueError: the data set is not usable; names the array and the row.
+            ValueError: the data set is not usable; names the array and the row. An attribute holds what it may not.
         """
+        self.take_up_attributes()
         arguments = (callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
         learn_from_dataset(self, dataset, n_epochs, *arguments)
         return self
@@ -381,13 +415,14 @@ class OffPAC(OnlineAlgorithm):
         self.largest_reward = self._learner.largest_reward
 
     def learning_rates(self) -> tuple[float, float, float]:
-        """alpha_u, alpha_v and alpha_w of the moment, undivided."""
-        progress = self._current_progress_remaining
-        return (
-            self.lr_schedule(progress),
-            self.critic_lr_schedule(progress),
-            self.secondary_lr_schedule(progress),
-        )
+        """alpha_u, alpha_v and alpha_w of the moment, undivided.
+
+        Raises:
+            ValueError: a schedule gives a number that is no step size.
+        """
+        schedules = self.lr_schedule, self.critic_lr_schedule, self.secondary_lr_schedule
+        actor, critic, secondary = step_sizes(self.step_size_names, schedules, self._current_progress_remaining)
+        return actor, critic, secondary
 
     # learning with a deep policy
 

@@ -282,8 +282,8 @@ def test_parameters_can_be_read_and_set(policy):
 
 
 def test_weights_set_from_a_vector_are_the_ones_that_learn():
-    model = OffPAC("LinearPolicy", SmallProcess(), learning_rate=0.0, critic_learning_rate=0.0, seed=0)
-    model.secondary_lr_schedule = lambda _: 0.0
+    frozen = {"learning_rate": 0.0, "critic_learning_rate": 0.0, "secondary_learning_rate": 0.0}
+    model = OffPAC("LinearPolicy", SmallProcess(), **frozen, seed=0)
     vector = np.arange(6 * 5, dtype=np.float32)
     model.policy.load_from_vector(vector)
     model.learn(20)
