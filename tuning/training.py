@@ -5,6 +5,7 @@ folder: a failure with its traceback, an interruption with the model of that mom
 """
 
 import os
+import shlex
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -202,7 +203,8 @@ def _run(
                 watch.save_checkpoint()
                 recorder.write_status("interrupted", model.num_timesteps, stopwatch.seconds)
             raise KeyboardInterrupt(
-                f"interrupted after {model.num_timesteps} steps; to continue: actorzoo resume {folder.path}"
+                f"interrupted after {model.num_timesteps} steps; to continue: "
+                f"{shlex.join(['actorzoo', 'resume', str(folder.path)])}"
             ) from interruption
         except BaseException as error:
             stopwatch.stop()

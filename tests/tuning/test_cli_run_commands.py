@@ -1,7 +1,9 @@
 """The command line around one run: what it prints, writes and exits with."""
 
+import inspect
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tuning.cli import run
+from tuning.cli import app, run
 from tuning.cli.options import parse_pairs, repeat_options
 from tuning.errors import UsageError, did_you_mean, nearest
 from tuning.runs import find_runs
@@ -110,11 +112,22 @@ def test_the_version_is_printed(capsys):
     assert command(capsys, "--version") == (0, f"actorzoo {version('actorzoo')}\n", "")
 
 
-@pytest.mark.parametrize("name", ["list", "train", "evaluate", "watch", "resume"])
-def test_help_teaches_by_example(capsys, name):
+@pytest.mark.parametrize("name", sorted(str(one.name) for one in app.registered_commands))
+def test_help_teaches_by_examples_each_on_a_line_of_its_own(capsys, monkeypatch, name):
+    """Typer loses the indentation that makes lines an example where no paragraph stands before "For example:"."""
+    monkeypatch.setenv("COLUMNS", "200")  # so that no example needs two lines
     code, out, _ = command(capsys, name, "--help")
     assert code == 0
-    assert name == "list" or f"actorzoo {name}" in out
+    begin = "For example:"
+    examples = out.partition(begin)[2].partition("╭")[0].split("\n")
+    examples = [line.strip() for line in examples if line.strip()]
+    assert name == "list" or examples
+    written = [line.strip() for line in inspect.getdoc(command_called(name)).partition(begin)[2].splitlines()]
+    assert examples == [line for line in written if line]
+
+
+def command_called(name):
+    return next(one.callback for one in app.registered_commands if one.name == name)
 
 
 @pytest.mark.parametrize(
@@ -210,8 +223,9 @@ def test_a_failure_gives_its_cause_and_exit_code_1_and_resume_finishes_the_run(t
 
 def test_ctrl_c_saves_the_model_says_how_to_continue_and_exits_with_130(tmp_path):
     arguments = ["--algo", "a2c", "--env", "CartPole-v1", "--n-timesteps", "10000000", "--no-progress"]
+    folder = tmp_path / "with  spaces"
     process = subprocess.Popen(
-        [sys.executable, "-m", "tuning", "train", *arguments, "--runs-dir", str(tmp_path)],
+        [sys.executable, "-m", "tuning", "train", *arguments, "--runs-dir", str(folder)],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
@@ -220,7 +234,7 @@ def test_ctrl_c_saves_the_model_says_how_to_continue_and_exits_with_130(tmp_path
     )
     try:
         deadline = time.monotonic() + 60
-        while not (runs := find_runs(tmp_path)) or runs[0].status["num_timesteps"] == 0:
+        while not (runs := find_runs(folder)) or runs[0].status["num_timesteps"] == 0:
             assert time.monotonic() < deadline
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
@@ -230,7 +244,8 @@ def test_ctrl_c_saves_the_model_says_how_to_continue_and_exits_with_130(tmp_path
         process.kill()
     assert process.returncode == 130
     steps = runs[0].status["num_timesteps"]
-    assert err == f"actorzoo: interrupted after {steps} steps; to continue: actorzoo resume {runs[0].path}\n"
+    following = shlex.join(["actorzoo", "resume", str(runs[0].path)])
+    assert err == f"actorzoo: interrupted after {steps} steps; to continue: {following}\n"
     assert out == ""
     assert runs[0].status["status"] == "interrupted"
     assert runs[0].model_path("last").is_file()

@@ -91,7 +91,9 @@ def run(arguments: list[str]) -> int:
     except TrainingFailed as error:
         return _complain(str(error), 1)
     except _Interrupted as interruption:
-        return _complain(str(interruption), 130)
+        # as it is: a command to continue with may hold any number of spaces
+        print(f"actorzoo: {interruption}", file=sys.stderr)
+        return 130
     return result if isinstance(result, int) else 0
 
 

@@ -1,9 +1,11 @@
-"""Options that commands share, and how `--hyperparams` takes several values.
+"""Options that commands share, how `--hyperparams` takes several values, and how an interrupted command is continued.
 
 Typer's options take one value each; `--hyperparams n_steps:20 gamma:0.9` reads better than the option's name repeated,
 so a command declared with `cls=SeveralValues` lets these options be followed by any number of values.
 """
 
+import re
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -21,6 +23,35 @@ class SeveralValues(typer.core.TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Repeat the option's name before each of its values, then parse as usual."""
         return super().parse_args(ctx, repeat_options(args))
+
+
+class Continuable(SeveralValues):
+    """A command that goes on where it was interrupted when it is given again; Ctrl-C says so, with the command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keep what was given, before the parser takes it apart."""
+        words = ["actorzoo", str(ctx.info_name), *args]
+        ctx.meta[_GIVEN] = shlex.join(_PASSWORD.sub(r"\1***\2", word) for word in words)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interruption:
+            raise KeyboardInterrupt(
+                f"{str(interruption) or 'interrupted'}; what has finished is kept, continue with: {given_command(ctx)}"
+            ) from interruption
+
+
+_GIVEN = "tuning.given"
+# of a database: what is printed ends up in logs
+_PASSWORD = re.compile(r"(://[^/@:\s]*:)[^/\s]+(@)")
+
+
+def given_command(ctx: Any) -> str:
+    """The command line of a `Continuable` command as it was given, quoted for a shell; passwords of URLs are hidden."""
+    return str(ctx.meta[_GIVEN])
 
 
 def repeat_options(arguments: Sequence[str], options: Iterable[str] = TAKE_SEVERAL) -> list[str]:

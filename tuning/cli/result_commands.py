@@ -1,15 +1,14 @@
 """The commands around many runs: compare, results, plot."""
 
-import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuning.cli.options import SeveralValues, parse_pairs
+from tuning.cli.options import Continuable, given_command, parse_pairs
 from tuning.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,12 +57,13 @@ class Center(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the application."""
-    app.command("compare", cls=SeveralValues)(compare)
+    app.command("compare", cls=Continuable)(compare)
     app.command("results")(results)
     app.command("plot")(plot)
 
 
 def compare(
+    ctx: typer.Context,
     algo: Annotated[list[str], typer.Option(help="An algorithm; repeat it to compare several.")],
     env: Annotated[list[str], typer.Option(help="An environment; repeatable.")],
     seeds: Annotated[int, typer.Option(help="Runs of each algorithm in each environment.", min=1)] = 5,
@@ -103,27 +103,19 @@ def compare(
     """
     from tuning import compare as comparing
 
-    settings = {"algo": algo, "env": env, "seeds": seeds, "first-seed": first_seed or None, "jobs": jobs}
-    settings |= {"n-timesteps": n_timesteps, "hyperparams": hyperparams, "runs-dir": runs_dir}
-    command = _command_line("compare", settings | {"import-module": import_module})
     bars_or_lines = comparing.Bars if sys.stderr.isatty() else comparing.Lines
-    try:
-        comparison = comparing.compare(
-            algo,
-            env,
-            range(first_seed, first_seed + seeds),
-            n_timesteps=n_timesteps,
-            hyperparams=parse_pairs(hyperparams),
-            jobs=jobs,
-            runs_dir=runs_dir,
-            import_modules=import_module or (),
-            display=bars_or_lines if progress else comparing.quiet,
-            command=command,
-        )
-    except KeyboardInterrupt as interruption:
-        # said here: typer ends a command that raises KeyboardInterrupt without a word
-        typer.echo(f"actorzoo: {interruption}; finished runs are kept, continue with: {command}", err=True)
-        return 130
+    comparison = comparing.compare(
+        algo,
+        env,
+        range(first_seed, first_seed + seeds),
+        n_timesteps=n_timesteps,
+        hyperparams=parse_pairs(hyperparams),
+        jobs=jobs,
+        runs_dir=runs_dir,
+        import_modules=import_module or (),
+        display=bars_or_lines if progress else comparing.quiet,
+        command=given_command(ctx),
+    )
     _print_comparison(comparison)
     return 1 if comparison.failed else 0
 
@@ -150,6 +142,8 @@ def results(
     ] = None,
 ) -> None:
     """Summarize the runs in a folder, on the terminal or into a file.
+
+    Runs of one algorithm with different settings are different variants, in rows of their own.
 
     For example:
 
@@ -195,6 +189,8 @@ def plot(
     threshold: Threshold = None,
 ) -> None:
     """Draw learning curves with intervals, one panel an environment.
+
+    A line is the middle of an algorithm's runs, the band its 95 % interval.
 
     For example:
 
@@ -248,15 +244,6 @@ def _number(text: str, option: str) -> float:
         return float(text)
     except ValueError as error:
         raise UsageError(f"{option} got {text!r}, but a return is a number, such as -250") from error
-
-
-def _command_line(name: str, settings: Mapping[str, object]) -> str:
-    """The command that does the same again; what is None was not given."""
-    words = ["actorzoo", name]
-    for option, value in settings.items():
-        for one in value if isinstance(value, list) else [] if value is None else [value]:
-            words += [f"--{option}", str(one)]
-    return shlex.join(words)
 
 
 def _print_comparison(comparison: "Comparison") -> None:

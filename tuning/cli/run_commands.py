@@ -173,6 +173,8 @@ def watch(
 ) -> None:
     """Watch a run's model play, in a window or as a video.
 
+    Returns are the environment's own. A machine without a display can record only.
+
     For example:
 
         actorzoo watch runs/a3c/CartPole-v1/s0-1a2b3c4d

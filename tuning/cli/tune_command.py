@@ -1,5 +1,6 @@
 """The command tune: a study from the search to the verdict."""
 
+import shlex
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuning.cli.options import SeveralValues, parse_pairs
+from tuning.cli.options import Continuable, parse_pairs
 
 if TYPE_CHECKING:
     from tuning.study.config import StudyConfig
@@ -26,7 +27,7 @@ class Method(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add this module's command to the application."""
-    app.command("tune", cls=SeveralValues)(tune)
+    app.command("tune", cls=Continuable)(tune)
 
 
 def tune(
@@ -325,4 +326,4 @@ def _print_outcome(tuned: "Tuned") -> None:
     print_table(tuned.test[list(_SHOWN)], f"Test, {tuned.config.test_seeds} other seeds")
     typer.echo(f"The winner is {tuned.verdict.sentence}.")
     typer.echo(f"Report, tables and figures: {tuned.folder}")
-    typer.echo(f"actorzoo train --config {tuned.winner_file}")
+    typer.echo(shlex.join(["actorzoo", "train", "--config", str(tuned.winner_file)]))

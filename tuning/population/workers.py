@@ -2,9 +2,12 @@
 
 import multiprocessing
 import os
+import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from typing import Any
 
 from tuning.population.member import Interval, train_interval
@@ -23,6 +26,9 @@ def train_all(intervals: Sequence[Interval], n_jobs: int, done: Done) -> list[di
 
     Returns:
         Results, in the order of the members: they do not depend on `n_jobs`.
+
+    Raises:
+        KeyboardInterrupt: no worker is left; intervals that were not complete are trained again another time.
     """
     results: dict[int, dict[str, Any]] = {}
     if n_jobs == 1:
@@ -30,24 +36,43 @@ def train_all(intervals: Sequence[Interval], n_jobs: int, done: Done) -> list[di
             results[member] = train_interval(interval)
             done(member, results[member])
         return [results[member] for member in range(len(intervals))]
-    pool = ProcessPoolExecutor(n_jobs, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
+    context = multiprocessing.get_context("spawn")
+    workers_end, our_end = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(n_jobs, context, initializer=_end_with, initargs=(workers_end,))
     try:
-        futures = {pool.submit(train_interval, interval): member for member, interval in enumerate(intervals)}
+        with _children_without_ctrl_c():
+            futures = {pool.submit(train_interval, interval): member for member, interval in enumerate(intervals)}
         for future in as_completed(futures):
             results[futures[future]] = future.result()
             done(futures[future], results[futures[future]])
+    except BaseException:
+        our_end.close()  # else the pool waits until the intervals that were begun are trained to their end
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
+        our_end.close()
+        workers_end.close()
     return [results[member] for member in range(len(intervals))]
 
 
-def _end_with_parent() -> None:
-    """Let a worker end when the process that started it was killed: nobody else would end it."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
+@contextmanager
+def _children_without_ctrl_c() -> Iterator[None]:
+    """Processes that are started here ignore the terminal's Ctrl-C: ending them is for us, without their tracebacks."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may say what signals do
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which, other than a handler, is inherited
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end_with(pipe: Connection) -> None:
+    """Let a worker end when the pipe's other end closes: when its owner gives up or ends, however it ends."""
 
     def wait() -> None:
-        parent.join()
+        pipe.poll(None)  # nothing is ever sent
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from tuning.study.lost_trials import ENDED, INTERRUPTED, LOST
 from tuning.study.slots import BudgetSpentError, SlotStudy
@@ -36,11 +36,17 @@ def work(study: SlotStudy, objective: Objective, callbacks: Iterable[Callback] =
 
     Returns:
         True if none is left; False if it was stopped.
+
+    Raises:
+        KeyboardInterrupt: a trial was interrupted; it has failed, and is marked as to be repeated.
     """
     try:
         study.optimize(_Marked(objective), catch=(Exception,), callbacks=list(callbacks))
     except BudgetSpentError:
         return True
+    except _TrialInterrupted as interrupted:
+        study.tell(interrupted.number, state=TrialState.FAIL)
+        raise KeyboardInterrupt from interrupted
     return False
 
 
@@ -70,6 +76,18 @@ def end_with_parent() -> None:
     threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
 
 
+class _TrialInterrupted(BaseException):
+    """KeyboardInterrupt, by a name that Optuna does not know: of that one it logs the traceback as of a failure.
+
+    Args:
+        number: the trial's.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 class _Marked:
     """The objective, with a note in the trial about how it ended: what has none was lost."""
 
@@ -79,9 +97,9 @@ class _Marked:
     def __call__(self, trial: optuna.Trial) -> float | Sequence[float]:
         try:
             values = self._objective(trial)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interruption:
             trial.set_user_attr(LOST, INTERRUPTED)
-            raise
+            raise _TrialInterrupted(trial.number) from interruption
         except optuna.TrialPruned:
             trial.set_user_attr(ENDED, "pruned")
             raise

@@ -1,14 +1,17 @@
 """Search, race, test and verdict with real runs, as short as they can be; and the command."""
 
 import json
+import shlex
+from contextlib import nullcontext
 
+import optuna
 import pytest
 
 import tuning
 from tuning.cli import run as run_command
 from tuning.config import resolve
 from tuning.errors import TrainingFailed, UsageError
-from tuning.study import finals, pipeline
+from tuning.study import address, finals, pipeline, runner
 from tuning.study.seeds import Stage, stage_seeds
 
 SHORT = {"n_timesteps": 40, "n_evaluations": 2, "eval_episodes": 1, "n_envs": 1, "race_top": 2}
@@ -111,6 +114,66 @@ def test_wrong_usage_is_one_line_and_exit_code_2(tmp_path, capsys, words, messag
     assert message in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+WORDS = "tune --algo a2c --env CartPole-v1 --trials 2 --n-timesteps 40 --n-evaluations 5 --race-top 1 --test-seeds 2"
+
+
+def test_ctrl_c_is_one_line_with_the_command_that_continues_the_study(tmp_path, capsys, caplog, train_by, train_here):
+    interruptions = [KeyboardInterrupt(), None, KeyboardInterrupt(), None]
+
+    def curve(config):
+        if interruptions and (interruption := interruptions.pop(0)):
+            raise interruption
+        return [1.0, 2.0, 3.0, 4.0, 5.0]
+
+    train_by(curve)
+    folder = tmp_path / "two  spaces"
+    given = ["actorzoo", *WORDS.split(), "--hyperparams", "n_envs:1", "--runs-dir", str(folder), "--no-progress"]
+    following = given
+    for _ in range(2):  # in the first trial, and in a later one
+        assert run_command(following[1:]) == 130
+        begin, _, rest = capsys.readouterr().err.partition("continue with: ")
+        assert begin == "actorzoo: interrupted; what has finished is kept, "
+        assert rest.endswith("\n")
+        assert rest.count("\n") == 1
+        following = shlex.split(rest)
+        assert following == given
+    assert not caplog.text, "Optuna logs what it takes for failures on stderr"
+    assert run_command(following[1:]) == 0
+    out = capsys.readouterr().out
+    assert "The winner is " in out
+    assert shlex.split(out.splitlines()[-1])[-1] == str(next(folder.rglob("winner.yml"))), "can be pasted as well"
+
+
+def test_interrupted_workers_tell_the_command_that_continues_without_its_password(tmp_path, capsys, monkeypatch):
+    def run_workers(*_, **__):
+        raise KeyboardInterrupt("SIGINT received")
+
+    monkeypatch.setattr(runner, "run_workers", run_workers)
+    monkeypatch.setattr(runner.StudyAddress, "storage", optuna.storages.InMemoryStorage())
+    monkeypatch.setattr(address, "exclusive", lambda *_: nullcontext())
+    storage = ["--storage", "postgresql://zoo:p@ss@localhost/db"]
+    given = [*WORDS.split(), "--jobs", "2", "--runs-dir", str(tmp_path), "--no-progress"]
+    assert run_command([*given, *storage]) == 130
+    following = f"actorzoo {' '.join(given)} --storage 'postgresql://zoo:***@localhost/db'"
+    assert capsys.readouterr().err == (
+        f"actorzoo: SIGINT received; what has finished is kept, continue with: {following}\n"
+    )
+
+
+def test_a_trial_that_fails_is_still_told_with_its_traceback(tmp_path, caplog, train_by, train_here):
+    failures = [RuntimeError("no luck")]
+
+    def curve(config):
+        if failures:
+            raise failures.pop()
+        return [1.0, 2.0, 3.0, 4.0, 5.0]
+
+    train_by(curve)
+    assert run_command([*WORDS.split(), "--runs-dir", str(tmp_path), "--no-progress"]) == 0
+    assert "Trial 0 failed" in caplog.text
+    assert "RuntimeError: no luck" in caplog.text
 
 
 def test_all_failed_is_exit_code_1_with_the_cause(tmp_path, capsys, train_by):
