@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from operator import add
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from gymnasium import spaces
@@ -71,6 +71,10 @@ class NoisyMean(Behavior):
         self._noise = noise
         # A subclass may do anything in its call.
         self._draw = _normal(noise) if type(noise) is NormalActionNoise else lambda: _numbers(noise())
+
+    def __reduce__(self) -> tuple[type[Self], tuple[ActionNoise]]:
+        # A function made here cannot be pickled, and a copied model would go on drawing from the original's noise.
+        return type(self), (self._noise,)
 
     def act_one(self, observation: Any, mean: list[float]) -> list[float]:
         """[m] in [-1, 1], without the cost of arrays of one number."""
