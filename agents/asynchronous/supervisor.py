@@ -271,9 +271,9 @@ class Supervisor:
         error: BaseException
         if event.error is None:
             error = WorkerError(
-                f"Worker {event.worker} of {len(self._processes)} raised {event.summary}, which cannot be sent "
-                "as it is; its traceback is above. The other workers were stopped; the "
-                "model holds the parameters they had reached."
+                f"Worker {event.worker} of {len(self._processes)} raised {event.summary}, which cannot be sent as "
+                "it is; its traceback is above. The other workers were stopped; the model holds the parameters they had "
+                "reached."
             )
         else:
             error = cloudpickle.loads(event.error)
