@@ -37,6 +37,7 @@ from agents.asynchronous.arguments import (
 from agents.asynchronous.budget import StepBudget
 from agents.asynchronous.copies import EnvironmentLike, factory_for, resolve
 from agents.asynchronous.delivery import Delivery, SegmentProgressBar, record_statistics
+from agents.asynchronous.errors import NonFiniteGradientError
 from agents.asynchronous.events import Ready
 from agents.asynchronous.learner import Recipe
 from agents.asynchronous.memory import SharedArrays
@@ -439,16 +440,22 @@ class AsynchronousAlgorithm(FollowsLearningRate):
             worker.learner.memory = self._memory
         before = self.num_timesteps
         updates_before = self._n_updates
+        usable = True
         try:
             for event in worker.run(self._last_obs, self._last_episode_starts):
                 if not delivery.deliver(event):
                     worker.budget.stop()
+        except NonFiniteGradientError:
+            usable = False
+            raise
         finally:
             self._adopt(arrays)
             segment = worker.segment
             worker.stepper.leave(segment)
-            # an exception within a segment leaves the environment somewhere inside it: the next learn call resets
-            self._last_obs = copy.deepcopy(segment.observation_row(segment.length)) if segment.length else None
+            # an exception within a segment leaves the environment somewhere inside it, and what it shows after one that
+            # spoiled a gradient may be the cause: the next learn call resets
+            goes_on = usable and segment.length > 0
+            self._last_obs = copy.deepcopy(segment.observation_row(segment.length)) if goes_on else None
             self._last_episode_starts = segment.episode_starts[segment.length].copy()
             self._memory = worker.learner.memory
             self.num_timesteps = before + worker.budget.steps

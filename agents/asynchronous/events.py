@@ -83,11 +83,13 @@ class Failed:
     Attributes:
         worker: index.
         error: the pickled exception, or None where it cannot be pickled.
+        summary: its type and what it says.
         text: its traceback.
     """
 
     worker: int
     error: bytes | None
+    summary: str
     text: str
 
 

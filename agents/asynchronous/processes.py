@@ -28,6 +28,7 @@ from multiprocessing import (
     spawn,
     util,
 )
+from typing import Any
 
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
@@ -62,6 +63,34 @@ def _without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+# The writing end of the pipe to multiprocessing's resource tracker, and which file that was.
+_tracker_pipe: tuple[int, tuple[int, int]] | None = None
+
+
+def _remember_the_trackers_pipe() -> None:
+    global _tracker_pipe
+    descriptor: int = resource_tracker._resource_tracker._fd  # type: ignore[attr-defined]
+    _tracker_pipe = descriptor, _file_of(descriptor)
+
+
+def _forget_the_tracker_if_its_pipe_was_closed() -> None:
+    """A process that becomes a daemon closes all files; the number may since stand for one that is not ours."""
+    tracker: Any = resource_tracker._resource_tracker
+    if _tracker_pipe is None or tracker._fd != _tracker_pipe[0]:
+        return
+    try:
+        if _file_of(tracker._fd) == _tracker_pipe[1]:
+            return
+    except OSError:
+        pass  # nothing is open by that number
+    tracker._fd = tracker._pid = None
+
+
+def _file_of(descriptor: int) -> tuple[int, int]:
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
+
+
 class _WorkerServer(forkserver.ForkServer):
     """The one server of this process; it ends by itself when this process and all its workers have ended."""
 
@@ -71,7 +100,9 @@ class _WorkerServer(forkserver.ForkServer):
 
     def ensure_running(self) -> None:
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        _forget_the_tracker_if_its_pipe_was_closed()
         resource_tracker.ensure_running()  # lets Ctrl-C through when it has started
+        _remember_the_trackers_pipe()
         with _environment({**ONE_THREAD, "PYTHONPATH": path}), _without_interrupts():
             super().ensure_running()
 
@@ -90,8 +121,12 @@ _lifelines: set[int] = set()
 
 
 def _let_go_of_the_parents_workers() -> None:
-    """In a fork of this process: it may outlive the process that the workers and their server belong to."""
+    """In a fork of this process: it may outlive the process that the workers and their server belong to.
+
+    multiprocessing's temporary folder is removed when that process exits: a fork makes its own.
+    """
     _server.forget()
+    process.current_process()._config.pop("tempdir", None)  # type: ignore[attr-defined]
     for lifeline in _lifelines:
         with contextlib.suppress(OSError):  # a fork that becomes a daemon may have closed everything
             os.close(lifeline)

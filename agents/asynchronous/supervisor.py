@@ -270,7 +270,11 @@ class Supervisor:
     def _failure(self, event: Failed) -> BaseException:
         error: BaseException
         if event.error is None:
-            error = WorkerError(f"Worker {event.worker} raised an exception; its traceback is above.")
+            error = WorkerError(
+                f"Worker {event.worker} of {len(self._processes)} raised {event.summary}, which cannot be sent as "
+                "it is; its traceback is above. The other workers were stopped; the model holds the parameters they "
+                "had reached."
+            )
         else:
             error = cloudpickle.loads(event.error)
             if isinstance(error, SystemExit):  # raised here it would end the caller's script, without a word at code 0

@@ -442,6 +442,7 @@ def _unsendable(event: Event) -> str:
 
 
 def _send_failure(pipe: connection.Connection, index: int, error: BaseException) -> None:
+    summary = "".join(traceback.format_exception_only(error)).strip()
     text = "".join(traceback.format_exception(error))
     pickled: bytes | None
     try:
@@ -451,7 +452,7 @@ def _send_failure(pipe: connection.Connection, index: int, error: BaseException)
         pickled = None
         text += f"(the exception itself could not be sent: {problem!r})\n"
     with contextlib.suppress(BrokenPipeError):
-        _send(pipe, Failed(index, pickled, text))
+        _send(pipe, Failed(index, pickled, summary, text))
 
 
 def _end_with_parent() -> None:

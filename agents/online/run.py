@@ -88,6 +88,7 @@ class OnlineRun(ABC):
             except ValueError as error:
                 # What was learned from came through a normalization, and says neither where nor when.
                 if (unusable := unusable_step(model, new_obs, rewards, dones, infos)) is not None:
+                    self._forget_observations()
                     raise unusable from error
                 raise
             model._n_updates += env.num_envs
@@ -114,7 +115,12 @@ class OnlineRun(ABC):
             ValueError: names the environment, its step and the place in the observation.
         """
         if (unusable := unusable_observations(observations, self.model.num_timesteps)) is not None:
+            self._forget_observations()
             raise unusable
+
+    def _forget_observations(self) -> None:
+        """Let the next ``learn`` call begin with a reset: nothing can be learned from where the environment stands."""
+        self.model._last_obs = None
 
     # one environment, without callbacks
 
@@ -146,6 +152,7 @@ class OnlineRun(ABC):
         observation: Any = model._last_obs[0]  # type: ignore[index]
         # What stands in a vector environment is rounded to float32.
         rewards, done, info = venv.buf_rews, False, venv.buf_infos[0]
+        unusable: ValueError | None = None
         self._refuse_unusable(model.raw_observations())
         self.begin_one(observation)
         try:
@@ -181,6 +188,8 @@ class OnlineRun(ABC):
             venv.buf_dones[0], venv.buf_infos[0] = done, info
             venv._save_obs(0, observation)
             model.remember_observations(venv._obs_from_buf(), np.array([done]))
+            if unusable is not None:
+                self._forget_observations()
             model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)
 
     def _count_episode(self) -> None:

@@ -63,7 +63,7 @@ def unusable_observations(observations: Any, step: int, first_env: int = 0) -> V
         if values.dtype.kind != "f" or np.isfinite(values).all():
             continue
         env, *index = np.argwhere(~np.isfinite(values))[0].tolist()
-        place = f"index {', '.join(map(str, index))}: {values[(env, *index)]}"
+        place = (f"index {', '.join(map(str, index))}: " if index else "") + str(values[(env, *index)])
         return ValueError(
             f"The {f'entry {key!r} of the ' if key else ''}observation holds NaN or infinity ({place}) in environment "
             f"{first_env + env} at step {step}, but it must be finite; mend the environment."

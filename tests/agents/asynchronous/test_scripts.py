@@ -346,3 +346,65 @@ print("caller", agents.A3C("MlpPolicy", "CartPole-v1", n_workers=2).learn(20).nu
 def test_a_fork_of_the_caller_learns_with_a_server_of_its_own() -> None:
     out, err = start("-c", FORKING).communicate(timeout=100)
     assert out.splitlines() == ["fork 30", "caller 20"], err
+
+
+DAEMON = """
+import os
+import sys
+import time
+import traceback
+import warnings
+import agents
+
+answer, before, files, caller = sys.argv[1:]
+model = agents.A3C("MlpPolicy", "CartPole-v1", n_workers=2)
+if before == "learned":
+    model.learn(40)
+first = os.getpid()
+if os.fork():
+    os.wait()
+    while caller == "stays" and not os.path.exists(answer):
+        time.sleep(0.05)
+    sys.exit()
+os.setsid()
+if os.fork():
+    os._exit(0)
+if files == "closed":
+    os.closerange(0, 256)
+    for _ in range(3):
+        os.open(os.devnull, os.O_RDWR)
+    # what opens next gets the numbers that multiprocessing believes to be its own
+    mine = [open(f"{answer}-{n}", "w") for n in range(20)]
+while caller == "exits" and os.path.exists(f"/proc/{first}"):
+    time.sleep(0.05)
+try:
+    warnings.simplefilter("error")
+    text = str(model.learn(30).num_timesteps)
+    if files == "closed":
+        text += "".join(open(file.name).read() for file in mine)
+except BaseException:
+    text = traceback.format_exc()
+with open(f"{answer}-unfinished", "w") as file:
+    file.write(text)
+os.replace(f"{answer}-unfinished", answer)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "files", "caller"),
+    [
+        ("fresh", "kept", "exits"),
+        ("learned", "kept", "exits"),
+        ("learned", "closed", "exits"),
+        ("learned", "closed", "stays"),
+    ],
+)
+def test_a_process_that_has_become_a_daemon_learns(before: str, files: str, caller: str, tmp_path: Path) -> None:
+    """multiprocessing's temporary folder goes with the first process, the pipe of its tracker with the files."""
+    answer = tmp_path / "answer"
+    # a pipe would be held open by the daemon, and the caller, which it waits for, not be waited for before that
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    command = [sys.executable, "-c", DAEMON, str(answer), before, files, caller]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=100, **quiet)
+    assert wait_until(answer.exists)
+    assert answer.read_text() == "30"

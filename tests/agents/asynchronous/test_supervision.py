@@ -97,7 +97,9 @@ def test_an_environments_exception_reaches_the_caller_with_its_type_and_tracebac
 def test_an_exception_that_cannot_be_sent_still_tells_its_story(tmp_path: Path) -> None:
     model = misbehaving(tmp_path, "raise-unpicklable")
     with leaving_nothing_and_a_usable_model(model):
-        with pytest.raises(WorkerError, match=r"Worker \d raised an exception; its traceback is above") as caught:
+        with pytest.raises(
+            WorkerError, match=r"Worker \d of 2 raised tests\.agents\.toys\.UnpicklableError: not to be sent, .* above"
+        ) as caught:
             model.learn(ENDLESS)
         assert "UnpicklableError: not to be sent" in str(caught.value.__cause__)
         assert "could not be sent" in str(caught.value.__cause__)
@@ -472,6 +474,29 @@ def test_a_gradient_that_is_not_finite_is_refused_with_worker_and_step(tmp_path:
         pytest.raises(NonFiniteGradientError, match=r"Worker \d computed a gradient of norm nan at global step \d+"),
     ):
         model.learn(ENDLESS)
+
+
+class Blinded(Counter):
+    """Shows NaN once: after its tenth step, the last one of a segment."""
+
+    lived = 0
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, *rest = super().step(action)
+        self.lived += 1
+        return observation * np.nan if self.lived == 10 else observation, *rest
+
+
+@pytest.mark.parametrize("cls", [agents.A3C, agents.AsyncQLearning])
+def test_learning_goes_on_with_a_reset_where_the_environment_may_have_spoiled_the_gradient(cls: Any) -> None:
+    """From the observation that spoiled it the next gradient would be as bad."""
+    env = Blinded(length=ENDLESS)
+    model = cls("MlpPolicy", env, n_workers=1, seed=0)
+    with pytest.raises(NonFiniteGradientError):
+        model.learn(100)
+    steps, episodes = model.num_timesteps, env.episode
+    assert model.learn(100, reset_num_timesteps=False).num_timesteps == steps + 100
+    assert env.episode == episodes + 1
 
 
 def test_the_next_learn_works_when_the_worker_server_was_killed() -> None:

@@ -8,6 +8,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from agents.dpg import DPG
 from agents.off_pac import OffPAC, TrainingDivergedError
+from agents.online.unusable import unusable_observations
 from tests.agents.off_pac.toys import Reach, SmallProcess
 
 
@@ -118,6 +119,48 @@ def test_a_linear_agent_says_where_and_when(step, what, callback, policy, algori
     model = algorithm(policy, env, policy_kwargs=kwargs, seed=0)
     with pytest.raises(ValueError, match=rf"{what}.* in environment 0 at step {step}, but it must be finite"):
         model.learn(30, callback=callback)
+
+
+@pytest.mark.parametrize("algorithm", [OffPAC, DPG])
+@pytest.mark.parametrize("callback", [None, lambda *_: True])
+@pytest.mark.parametrize(("step", "what"), [(0, "observation"), (7, "observation"), (7, "reward")])
+@pytest.mark.parametrize("ending", [False, True])
+def test_a_linear_agent_goes_on_with_a_new_episode_after_what_was_not_finite(ending, step, what, callback, algorithm):
+    """It would go on from what it refused to learn from, or step an episode that is over, without ever resetting."""
+    env = Breaks(step, what, ending=ending)
+    resets = []
+    reset, env.reset = env.reset, lambda **kwargs: resets.append(env.lived) or reset(**kwargs)
+    wrapped = env
+    if algorithm is DPG:
+        wrapped = TransformAction(env, lambda action: int(action[0] > 0.5), spaces.Box(0.0, 1.0, (1,)))
+    model = algorithm("LinearPolicy", wrapped, seed=0)
+    with pytest.raises(ValueError, match="it must be finite"):
+        model.learn(30, callback=callback)
+    env.broken = None
+    model.learn(30, callback=callback, reset_num_timesteps=False)
+    assert resets[-1] == step
+    assert model.num_timesteps == step + 30 == env.lived
+
+
+@pytest.mark.parametrize("callback", [None, lambda *_: True])
+def test_a_linear_agent_goes_on_after_an_episode_began_with_what_is_not_finite(callback):
+    class BeginsBroken(Breaks):
+        def reset(self, *, seed=None, options=None):
+            observation, info = super().reset(seed=seed, options=options)
+            return (observation * np.nan if self.lived == self.broken else observation), info
+
+    env = BeginsBroken(7, "nothing", ending=True)
+    model = OffPAC("LinearPolicy", env, seed=0)
+    with pytest.raises(ValueError, match="observation holds NaN"):
+        model.learn(30, callback=callback)
+    env.broken = None
+    model.learn(30, callback=callback, reset_num_timesteps=False)
+    assert env.lived == 37
+
+
+def test_what_is_not_finite_in_an_observation_without_axes_has_no_index():
+    error = unusable_observations(np.array([0.0, np.inf], np.float32), step=3)
+    assert "NaN or infinity (inf) in environment 1 at step 3" in str(error)
 
 
 def test_an_observation_that_is_no_array_is_not_hidden_by_the_search_for_what_is_not_finite():
