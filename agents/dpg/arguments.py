@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, cast
 
 from gymnasium import spaces
 
 from agents.common.action_spaces import check_floats
 from agents.dpg.layout import COMPATIBLE_VARIANTS, VARIANTS
+from agents.online.arguments import check_bool, check_step_size
 
 if TYPE_CHECKING:
     from agents.dpg.deep_policy import DeepPolicy
@@ -41,14 +41,14 @@ def check_arguments(model: DPG) -> None:
     Raises:
         ValueError: names the argument, what it may be, and what to do.
     """
+    for name in ("natural_gradient", "full_gq"):
+        check_bool(name, getattr(model, name))
     if not 0.0 <= model.gamma <= 1.0:
         raise ValueError(f"gamma={model.gamma}, but it must lie in [0, 1]; for 99 % write 0.99.")
     if model.variant not in VARIANTS:
         raise ValueError(f"variant={model.variant!r}, but it must be one of {', '.join(map(repr, VARIANTS))}.")
     for name in model.step_size_names:
-        value = getattr(model, name)
-        if isinstance(value, float | int) and not (math.isfinite(value) and value >= 0.0):
-            raise ValueError(f"{name}={value}, but a step size must be finite and not negative; 0.0 freezes its part.")
+        check_step_size(name, getattr(model, name))
     if model.natural_gradient and model.variant not in COMPATIBLE_VARIANTS:
         raise ValueError(
             f"natural_gradient=True, but variant={model.variant!r} has no compatible critic, whose weights w the "

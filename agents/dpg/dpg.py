@@ -32,6 +32,7 @@ from agents.dpg.linear_policy import LinearPolicy, TileCodingPolicy
 from agents.dpg.losses import RunningLosses
 from agents.dpg.online import BehaviorRun, LinearRun
 from agents.online.algorithm import OnlineAlgorithm
+from agents.online.arguments import check_shared_arguments
 
 LINEAR_RATES = (0.01, 0.1, 0.1, 0.1)
 """Default step sizes of linear policies: actor, w, v, u. The critic has to be faster than the actor."""
@@ -113,13 +114,11 @@ class DPG(FollowsLearningRate, OnlineAlgorithm):
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
+        numbers = {"verbose": verbose, "stats_window_size": stats_window_size, "seed": seed}
+        lacks_env = env is None and _init_setup_model
+        check_shared_arguments(policy, self.policy_aliases, (LinearPolicy, DeepPolicy), lacks_env, numbers)
         policy_class = self._get_policy_from_name(policy) if isinstance(policy, str) else policy
         linear = issubclass(policy_class, LinearPolicy)
-        if not linear and not issubclass(policy_class, DeepPolicy):
-            raise ValueError(
-                f"policy={policy_class.__name__}, but DPG needs a LinearPolicy or a DeepPolicy of agents.dpg; use one "
-                f"of {', '.join(self.policy_aliases)} or derive from them."
-            )
         actor_rate = LINEAR_RATES[0] if linear else DEEP_RATE
         super().__init__(
             policy,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 from gymnasium import spaces
 
+from agents.asynchronous.arguments import check_number, check_whole
 from agents.common.action_spaces import check_floats
+from agents.online.arguments import check_step_size
 
 if TYPE_CHECKING:
     from agents.off_pac.off_pac import OffPAC
@@ -53,9 +54,7 @@ def check_arguments(model: OffPAC) -> None:
         if not 0.0 <= value <= 1.0:
             raise ValueError(f"{name}={value}, but it must lie in [0, 1]; for 99 % write 0.99.")
     for name in ("learning_rate", "critic_learning_rate", "secondary_learning_rate"):
-        value = getattr(model, name)
-        if isinstance(value, float | int) and not (math.isfinite(value) and value >= 0.0):
-            raise ValueError(f"{name}={value}, but a step size must be finite and not negative; 0.0 freezes its part.")
+        check_step_size(name, getattr(model, name))
     known = LINEAR_CRITICS if model.is_linear else DEEP_CRITICS
     if model.critic is not None and model.critic not in known:
         raise ValueError(
@@ -75,3 +74,17 @@ def check_arguments(model: OffPAC) -> None:
         raise ValueError(f"rho_bar={model.rho_bar}, but ratios must be truncated at a positive number; 1.0 is usual.")
     if model.n_steps is not None and model.n_steps < 1:
         raise ValueError(f"n_steps={model.n_steps}, but a segment has at least 1 step; None chooses by trace_decay.")
+    _check_replay(model)
+
+
+def _check_replay(model: OffPAC) -> None:
+    """What only deep policies use; all that SB3's DQN takes in earnest stays allowed."""
+    for name in ("buffer_size", "batch_size"):
+        check_whole(name, getattr(model, name), 1)
+    for name in ("learning_starts", "target_update_interval"):
+        check_whole(name, getattr(model, name), 0)
+    check_whole("gradient_steps", model.gradient_steps, -1)
+    check_number("tau", model.tau, 0.0, 1.0, remedy="1 copies the critic whole")
+    check_number("ent_coef", model.ent_coef, remedy="0 leaves entropy out")
+    unclipped = 'float("inf") does not clip'
+    check_number("max_grad_norm", model.max_grad_norm, 0.0, above=True, infinite=True, remedy=unclipped)

@@ -39,6 +39,7 @@ from agents.off_pac.replay_buffers import SegmentMixin, make_replay_buffer
 from agents.off_pac.replayed import act, copy_target, update
 from agents.off_pac.sparse_learner import SparseLearner
 from agents.online.algorithm import OnlineAlgorithm
+from agents.online.arguments import check_shared_arguments
 from agents.online.unusable import unusable_observations, unusable_step
 
 IDLE_RATIOS = 1000
@@ -128,14 +129,11 @@ class OffPAC(FollowsLearningRate, OnlineAlgorithm):
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
+        numbers = {"verbose": verbose, "stats_window_size": stats_window_size, "seed": seed}
+        lacks_env = env is None and _init_setup_model
+        check_shared_arguments(policy, self.policy_aliases, (LinearPolicy, DeepPolicy), lacks_env, numbers)
         policy_class = self._get_policy_from_name(policy) if isinstance(policy, str) else policy
         linear = issubclass(policy_class, LinearPolicy)
-        if not linear and not issubclass(policy_class, DeepPolicy):
-            raise ValueError(
-                f"policy={policy_class.__name__}, but OffPAC needs a LinearPolicy or a DeepPolicy of "
-                f"agents.off_pac; use one "
-                f"of {', '.join(self.policy_aliases)} or derive from them."
-            )
         default_rate = 0.1 if linear else 3e-4
         learning_rate = default_rate if learning_rate is None else learning_rate
         super().__init__(

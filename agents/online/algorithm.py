@@ -14,10 +14,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
+from agents.asynchronous.arguments import check_number
 from agents.asynchronous.copies import EnvironmentLike, resolve
 from agents.common.schedules import constant_of
 from agents.online.final_observations import KeepsFinalObservations
@@ -91,6 +93,10 @@ class OnlineAlgorithm(OffPolicyAlgorithm):
                 f"This model was saved with a {self._unsaved_behavior} as its behavior policy, which its file does "
                 f"not hold; pass it again: {type(self).__name__}.load(path, env=env, behavior_policy=model)."
             )
+
+    def _setup_learn(self, total_timesteps: int, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        check_number("total_timesteps", total_timesteps)
+        return super()._setup_learn(total_timesteps, *args, **kwargs)
 
     @property
     def constant_step_sizes(self) -> bool:

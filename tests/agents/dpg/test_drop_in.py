@@ -208,7 +208,7 @@ def test_a_deep_critic_of_state_and_action_has_one_step_size() -> None:
 
 
 def test_other_policies_are_refused() -> None:
-    with pytest.raises(ValueError, match="needs a LinearPolicy or a DeepPolicy"):
+    with pytest.raises(TypeError, match="a subclass of LinearPolicy or DeepPolicy"):
         DPG(A2C.policy_aliases["MlpPolicy"], BoxProcess())
     with pytest.raises(ValueError, match="unknown"):
         DPG("TablePolicy", BoxProcess())

@@ -145,7 +145,7 @@ def test_deep_policies_refuse_what_they_have_no_use_for(arguments, message):
 
 
 def test_other_policies_are_refused():
-    with pytest.raises(ValueError, match="needs a LinearPolicy or a DeepPolicy"):
+    with pytest.raises(TypeError, match="a subclass of LinearPolicy or DeepPolicy"):
         OffPAC(A2C.policy_aliases["MlpPolicy"], SmallProcess())
     with pytest.raises(ValueError, match="unknown"):
         OffPAC("TablePolicy", SmallProcess())
