@@ -53,6 +53,10 @@ class OnlineAlgorithm(OffPolicyAlgorithm):
         """
         super().set_env(resolve(env), force_reset)
 
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """As SB3's; also NumPy's whole numbers, which Python's generator refuses."""
+        super().set_random_seed(None if seed is None else int(seed))
+
     @classmethod
     def load(
         cls,
