@@ -1,6 +1,13 @@
 """Populations of tiny runs: durable, repeatable, and with nothing lost on the way from model to model."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +24,7 @@ from tuning.population.member import Interval, train_interval
 from tuning.population.plan import plan_population
 from tuning.training import build_model
 
+ROOT = Path(__file__).parents[3]
 SPACE = {
     "learning_rate": {"type": "log", "low": 1e-5, "high": 1e-2},
     "n_steps": {"type": "power_of_two", "low": 4, "high": 64},
@@ -238,3 +246,40 @@ def test_the_command_shows_the_schedule_and_refuses_options_of_searches(tmp_path
     refused = CliRunner().invoke(app, [*command, "--trials", "5"])
     assert refused.exit_code != 0
     assert "--trials belongs to --method search" in refused.output + str(refused.exception)
+
+
+def test_ctrl_c_ends_the_workers_without_a_word_of_theirs_and_the_command_that_continues_is_told(tmp_path):
+    words = "tune --method pbt --algo a2c --env CartPole-v1 --population 2 --n-timesteps 2000000 --interval 1000000"
+    words += f" --jobs 2 --no-progress --runs-dir {tmp_path}"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tuning", *words.split()],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while len(workers := workers_of(process.pid)) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(1.0)  # they import, which is when they had most to say
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: everybody gets it
+        _, error = process.communicate(timeout=30)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert error == f"actorzoo: interrupted; what has finished is kept, continue with: actorzoo {words}\n"
+    assert process.returncode == 130
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+
+
+def workers_of(group):
+    """Processes of a group that multiprocessing has spawned."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            command, fields = (folder / "cmdline").read_bytes(), (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[2]) == group and b"spawn_main" in command:
+                found.append(int(folder.name))
+    return found
