@@ -34,6 +34,7 @@ DEFAULT_RUNS_DIR = Path("runs")
 EVALUATION_COLUMNS = ("num_timesteps", "train_seconds", "episode", "return", "length", "sampled")
 EPISODE_COLUMNS = ("num_timesteps", "train_seconds", "return", "length")
 
+NO_SETTINGS = frozenset({"seed", "import_modules"})  # keys that make a configuration no other one
 UNFINISHED = frozenset({"running", "failed", "interrupted"})
 
 
@@ -43,15 +44,17 @@ def env_folder_name(env_id: str) -> str:
 
 
 def make_run_id(seed: int, config: dict[str, Any]) -> str:
-    """`s<seed>-<8 hex digits>`; the digits are a hash of the configuration without its seed.
+    """`s<seed>-<8 hex digits>`; the digits are a hash of the configuration without what is no setting of it.
 
-    Seeds of one configuration therefore share their digits, and the name is known before the run starts.
+    Seeds of one configuration therefore share their digits, and the name is known before the run starts. Modules that
+    are imported only tell where an environment's name comes from: they count as none.
 
     Args:
         seed: the run's seed.
         config: the resolved configuration as plain data.
     """
-    relevant = {key: value for key, value in config.items() if key != "seed"}
+    # emptied, not left out: so runs without the option keep the names that they always had
+    relevant = {key: [] if key == "import_modules" else value for key, value in config.items() if key != "seed"}
     text = json.dumps(relevant, sort_keys=True, ensure_ascii=False)
     return f"s{seed}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 

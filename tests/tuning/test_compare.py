@@ -330,12 +330,30 @@ def test_more_seeds_add_to_the_comparison_and_other_settings_make_another(fake, 
 
 def test_attempts_are_in_the_order_they_were_made(make_run, tmp_path):
     (job,) = compare.plan(["ppo"], ["CartPole-v1"], [0], runs_dir=tmp_path / "runs")
-    for name in ("", "-2", "-10", "-x", "0"):
-        path = job.path.with_name(job.path.name + name)
-        path.mkdir(parents=True)
-        (path / "run.json").write_text("{}")
-        (path / "status.json").write_text("{}")
+    for suffix in ("-10", "-x", "", "0", "-2"):
+        make_run(suffix=suffix, **job.config.to_data())
     assert [run.path.name.removeprefix(job.path.name) for run in job.attempts()] == ["", "-2", "-10"]
+
+
+def test_a_run_is_an_attempt_by_its_configuration_whatever_hash_its_name_has(make_run, tmp_path):
+    """Names were hashes of more than counts today: what was trained then must not be trained again."""
+    (job,) = compare.plan(["ppo"], ["CartPole-v1"], [0], runs_dir=tmp_path / "runs")
+    config = job.config.to_data()
+    earlier = make_run(**config | {"import_modules": ["a_module"]}, created="2025-01-01T00:00:00+00:00")
+    earlier = earlier.rename(earlier.with_name("s0-0123abcd-7"))
+    other = make_run(**config | {"n_timesteps": 7})
+    latest = make_run(**config)
+    assert [run.path for run in job.attempts()] == [earlier, latest]
+    assert other.is_dir()
+
+
+def test_the_import_of_a_module_trains_nothing_again(fake, tmp_path, make_module):
+    first = run_fake(fake, tmp_path)
+    fake.launched[:] = []
+    again = run_fake(fake, tmp_path, import_modules=[make_module("registers_nothing", "")])
+    assert not fake.launched
+    assert results.summary(again.long)["variant"].tolist() == ["", ""]
+    assert again.files == first.files
 
 
 def test_a_run_that_another_process_is_training_is_left_alone(fake, tmp_path):

@@ -196,6 +196,14 @@ def test_another_budget_is_another_variant_and_so_is_a_setting_left_out(make_run
     assert variants["ppo"] == {"ent_coef=0.1", "ent_coef unset"}
 
 
+def test_modules_that_were_imported_make_no_variant(make_run, tmp_path):
+    make_run("a2c", seed=0, import_modules=[])
+    make_run("a2c", seed=1, import_modules=["a_module"])
+    make_run("a2c", seed=0, hyperparams={"n_steps": 20}, import_modules=["a_module"])
+    table = results.summary(results.load(tmp_path / "runs"))
+    assert table[["variant", "n"]].to_dict("tight")["data"] == [["n_steps unset", 2], ["n_steps=20", 1]]
+
+
 def test_a_variant_too_long_to_print_is_named_by_its_hash(make_run, tmp_path):
     path = make_run(hyperparams={"policy_kwargs": {"net_arch": list(range(30))}})
     make_run(hyperparams={"policy_kwargs": {"net_arch": [64]}})

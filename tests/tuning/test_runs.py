@@ -40,6 +40,7 @@ def test_a_runs_name_tells_its_seed_and_its_settings(config):
     assert make_run_id(4, data | {"seed": 4})[3:] == name[3:], "seeds of one configuration share their digits"
     assert make_run_id(3, data | {"n_timesteps": 101})[3:] != name[3:]
     assert make_run_id(3, dict(reversed(data.items()))) == name, "whatever the order of keys"
+    assert make_run_id(3, data | {"import_modules": ["a_module"]}) == name, "whoever registered the environment"
 
 
 def test_the_same_run_again_gets_a_number(config, tmp_path):

@@ -13,6 +13,8 @@ from tuning.config import RunConfig, resolve
 from tuning.errors import UsageError
 from tuning.runs import RunFolder, make_run_id, run_path
 
+_NAME = re.compile(r"s\d+-[0-9a-f]{8}(?:-(\d+))?")  # as runs are named, and again with -2, -3, ...
+
 
 @dataclass(frozen=True)
 class Job:
@@ -47,14 +49,19 @@ class Job:
         return run_path(self.runs_dir, self.config.algo, self.config.env, run_id)
 
     def attempts(self) -> list[RunFolder]:
-        """The run folders of this configuration and seed, oldest first."""
-        name = re.compile(rf"{re.escape(self.path.name)}(?:-(\d+))?")
+        """The run folders of this configuration and seed, oldest first.
+
+        What counts is the configuration that lies in the folder: its name is a hash of what counted when it was made.
+        """
+        seed, mine = self.config.seed, self.path.name
         found = []
-        for folder in self.path.parent.glob(f"{self.path.name}*"):
-            match = name.fullmatch(folder.name)
-            if match and (folder / "run.json").is_file() and (folder / "status.json").is_file():
-                found.append((int(match[1] or 1), folder))
-        return [RunFolder(folder) for _, folder in sorted(found)]
+        for folder in self.path.parent.glob(f"s{seed}-*"):
+            match, run = _NAME.fullmatch(folder.name), RunFolder(folder)
+            if not match or not (folder / "run.json").is_file() or not (folder / "status.json").is_file():
+                continue
+            if make_run_id(seed, run.config()) == mine:
+                found.append((run.read()["created"], int(match[1] or 1), folder))
+        return [RunFolder(folder) for _, _, folder in sorted(found)]
 
     def finished(self) -> RunFolder | None:
         """Its latest finished attempt; None if there is none."""

@@ -1,20 +1,20 @@
 """Names for runs of one algorithm in one environment that were made with different settings.
 
-Pooling them would average over settings as if they were seeds. Each configuration (without its seed) is a variant of
-its own, labelled by the settings in which it differs from its siblings.
+Pooling them would average over settings as if they were seeds. Each configuration (without its seed and imports) is a
+variant of its own, labelled by the settings in which it differs from its siblings.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from tuning.runs import make_run_id
+from tuning.runs import NO_SETTINGS, make_run_id
 
 MAX_LABEL = 48  # characters; what is longer breaks a table's layout, and the configuration's hash stands for it
 _ABSENT = object()
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """The 8 hexadecimal digits that name a configuration, whatever its seed; the same as in the run's name."""
+    """The 8 hexadecimal digits that name a configuration, whatever its seed; the same as in a new run's name."""
     return make_run_id(0, dict(config)).partition("-")[2]
 
 
@@ -34,7 +34,7 @@ def variant_labels(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     differing = [
         name
         for name in dict.fromkeys(name for settings in flat.values() for name in settings)
-        if name != "seed" and len({repr(settings.get(name, _ABSENT)) for settings in flat.values()}) > 1
+        if name not in NO_SETTINGS and len({repr(settings.get(name, _ABSENT)) for settings in flat.values()}) > 1
     ]
     short = _short_names(differing)
     labels = {
