@@ -88,6 +88,7 @@ class A3C(AsynchronousAlgorithm):
     }
 
     _policy_kinds = (ActorCriticPolicy,)
+    _own_first_locals: ClassVar[dict[str, Any]] = {"iteration": 0}
     _told = (*AsynchronousAlgorithm._told, "gae_lambda", "ent_coef", "vf_coef")
 
     def __init__(

@@ -103,6 +103,8 @@ class AsynchronousAlgorithm(FollowsLearningRate):
     policy: Any
     # whether the logger shows the number of episodes, as SB3's off-policy algorithms do
     logs_episodes: ClassVar[bool] = False
+    # what callbacks find besides where the training starts, as the method's twin in SB3 shows it
+    _own_first_locals: ClassVar[dict[str, Any]] = {}
     # attributes that hold other attributes' memory, or what is there only while learning
     _made_anew: ClassVar[tuple[str, ...]] = ("_flat", "_extras", "_normalization", "_beside", "statistics_now")
     # attributes that the workers are told when learn begins
@@ -367,19 +369,22 @@ class AsynchronousAlgorithm(FollowsLearningRate):
             raise ValueError("The model has no environment to learn in; call set_env, or load it with env=.")
         self._check_arguments()  # here, too: attributes may have been changed, or an environment been given since
         seen = self._last_obs
+        tb_log_name = tb_log_name or type(self).__name__
         total_timesteps, initialized = self._setup_learn(
-            math.ceil(total_timesteps),
-            callback,
-            reset_num_timesteps,
-            tb_log_name or type(self).__name__,
-            progress_bar,
+            math.ceil(total_timesteps), callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         if self._last_obs is not seen:
             self._memory = None  # the environment was reset
-        initialized.on_training_start(
-            {"self": self, "total_timesteps": total_timesteps, "callback": initialized, "log_interval": log_interval},
-            globals(),
-        )
+        begin = {
+            "self": self,
+            "total_timesteps": total_timesteps,
+            "callback": initialized,
+            "log_interval": log_interval,
+            "tb_log_name": tb_log_name,
+            "reset_num_timesteps": reset_num_timesteps,
+            "progress_bar": progress_bar,
+        }
+        initialized.on_training_start(begin | self._own_first_locals, globals())
         self._take_up_changes()
         delivery = Delivery(self, initialized, total_timesteps, log_interval)
         steps = total_timesteps - self.num_timesteps

@@ -290,7 +290,10 @@ class DPG(FollowsLearningRate, OnlineAlgorithm):
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         self.behavior = self._make_behavior()
-        callback.on_training_start(locals(), globals())
+        begin = self.first_locals(
+            total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
+        )
+        callback.on_training_start(begin, globals())
         self._run(total_timesteps, callback, log_interval, unwatched)
         callback.on_training_end()
         return self

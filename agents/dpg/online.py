@@ -104,8 +104,9 @@ class BehaviorRun(OnlineRun):
         return super().step(env, actions)
 
     def before_callback(self) -> dict[str, Any]:
-        """DDPG's names for the actions in [-1, 1] and for the noise."""
-        return {"buffer_actions": self._scaled, "action_noise": self.model.action_noise}
+        """DDPG's names for the actions in [-1, 1], of the space's shape and type, and for the noise."""
+        shown = self._scaled.reshape(self._shape).astype(self._dtype)
+        return {"buffer_actions": shown, "action_noise": self.model.action_noise}
 
     def _choose_next(self, final: Any, dones: NDArray) -> FloatArray:
         """[n, m] a' at s'; kept to be executed where the episode goes on."""

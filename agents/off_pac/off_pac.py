@@ -178,6 +178,7 @@ class OffPAC(FollowsLearningRate, OnlineAlgorithm):
         self.clear_traces()
         self.largest_reward = 0.0  # in magnitude, of all that linear learners have seen; it bounds what values can be
         self._learner: LinearLearner | None = None
+        self._recorded: NDArray[np.float32] | None = None  # what replay is to store of the step under way
         check_arguments(self)
         if _init_setup_model:
             self._setup_model()
@@ -260,7 +261,7 @@ class OffPAC(FollowsLearningRate, OnlineAlgorithm):
         super().save(path, *args, **kwargs)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "behavior", "generator", "ratio_statistics", "_learner"]
+        return [*super()._excluded_save_params(), "behavior", "generator", "ratio_statistics", "_learner", "_recorded"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         if self.is_linear:
@@ -322,7 +323,10 @@ class OffPAC(FollowsLearningRate, OnlineAlgorithm):
         total_timesteps, callback = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
-        callback.on_training_start(locals(), globals())
+        begin = self.first_locals(
+            total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
+        )
+        callback.on_training_start(begin, globals())
         assert self.env is not None
         learner = self.make_learner(self.n_envs)
         run = LinearRun(self, learner, total_timesteps, log_interval)
@@ -465,12 +469,16 @@ class OffPAC(FollowsLearningRate, OnlineAlgorithm):
         unusable = unusable_step(self, new_obs, reward, dones, infos)
         if unusable is not None:
             raise unusable
-        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        assert self._recorded is not None
+        super()._store_transition(replay_buffer, self._recorded, new_obs, reward, dones, infos)
 
     def _sample_action(
         self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
     ) -> tuple[NDArray, NDArray]:
-        return act(self)
+        actions, self._recorded = act(self)
+        # Callbacks look for what SB3 shows them, not for the probabilities that replay stores as well.
+        shown = self.policy.scale_action(actions) if isinstance(self.action_space, spaces.Box) else actions
+        return actions, shown
 
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, train_freq: TrainFreq, *args: Any, **kwargs: Any

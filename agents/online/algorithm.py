@@ -102,6 +102,26 @@ class OnlineAlgorithm(OffPolicyAlgorithm):
         check_number("total_timesteps", total_timesteps)
         return super()._setup_learn(total_timesteps, *args, **kwargs)
 
+    def first_locals(
+        self,
+        total_timesteps: int,
+        callback: BaseCallback,
+        log_interval: int | None,
+        tb_log_name: str,
+        reset_num_timesteps: bool,
+        progress_bar: bool,
+    ) -> dict[str, Any]:
+        """What callbacks find among their locals where the training starts: what SB3's ``learn`` shows, and no more."""
+        return {
+            "self": self,
+            "total_timesteps": total_timesteps,
+            "callback": callback,
+            "log_interval": log_interval,
+            "tb_log_name": tb_log_name,
+            "reset_num_timesteps": reset_num_timesteps,
+            "progress_bar": progress_bar,
+        }
+
     @property
     def constant_step_sizes(self) -> bool:
         """Whether no step size follows a schedule."""
