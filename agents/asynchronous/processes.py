@@ -63,31 +63,35 @@ def _without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-# The writing end of the pipe to multiprocessing's resource tracker, and which file that was.
-_tracker_pipe: tuple[int, tuple[int, int]] | None = None
+# The pipe to multiprocessing's resource tracker in this fork's parent: its number, and which file that was.
+_parents_tracker: tuple[int, tuple[int, int] | None] | None = None
 
 
-def _remember_the_trackers_pipe() -> None:
-    global _tracker_pipe
-    descriptor: int = resource_tracker._resource_tracker._fd  # type: ignore[attr-defined]
-    _tracker_pipe = descriptor, _file_of(descriptor)
+def _remember_the_parents_tracker() -> None:
+    global _parents_tracker
+    descriptor: int | None = resource_tracker._resource_tracker._fd  # type: ignore[attr-defined]
+    _parents_tracker = None if descriptor is None else (descriptor, _file_of(descriptor))
 
 
-def _forget_the_tracker_if_its_pipe_was_closed() -> None:
-    """A process that becomes a daemon closes all files; the number may since stand for one that is not ours."""
+def _forget_the_parents_tracker_if_closed() -> None:
+    """Let a tracker of our own be started where the pipe was closed, as a process does that becomes a daemon.
+
+    multiprocessing does not know of it: it would write into what has the number now, or fail where nothing has.
+    """
     tracker: Any = resource_tracker._resource_tracker
-    if _tracker_pipe is None or tracker._fd != _tracker_pipe[0]:
+    if _parents_tracker is None:
         return
+    descriptor, file = _parents_tracker
+    if tracker._fd == descriptor and _file_of(descriptor) != file:
+        tracker._fd = tracker._pid = None
+
+
+def _file_of(descriptor: int) -> tuple[int, int] | None:
+    """What tells an open file from all others; None where there is none of this number."""
     try:
-        if _file_of(tracker._fd) == _tracker_pipe[1]:
-            return
+        found = os.fstat(descriptor)
     except OSError:
-        pass  # nothing is open by that number
-    tracker._fd = tracker._pid = None
-
-
-def _file_of(descriptor: int) -> tuple[int, int]:
-    found = os.fstat(descriptor)
+        return None
     return found.st_dev, found.st_ino
 
 
@@ -100,9 +104,8 @@ class _WorkerServer(forkserver.ForkServer):
 
     def ensure_running(self) -> None:
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-        _forget_the_tracker_if_its_pipe_was_closed()
+        _forget_the_parents_tracker_if_closed()
         resource_tracker.ensure_running()  # lets Ctrl-C through when it has started
-        _remember_the_trackers_pipe()
         with _environment({**ONE_THREAD, "PYTHONPATH": path}), _without_interrupts():
             super().ensure_running()
 
@@ -126,6 +129,7 @@ def _let_go_of_the_parents_workers() -> None:
     multiprocessing's temporary folder is removed when that process exits: a fork makes its own.
     """
     _server.forget()
+    _remember_the_parents_tracker()
     process.current_process()._config.pop("tempdir", None)  # type: ignore[attr-defined]
     for lifeline in _lifelines:
         with contextlib.suppress(OSError):  # a fork that becomes a daemon may have closed everything

@@ -354,10 +354,17 @@ import sys
 import time
 import traceback
 import warnings
-import agents
+from multiprocessing import shared_memory
+from agents import A3C
 
 answer, before, files, caller = sys.argv[1:]
-model = agents.A3C("MlpPolicy", "CartPole-v1", n_workers=2)
+if before == "shared":
+    # starts the resource tracker for others than us
+    memory = shared_memory.SharedMemory(create=True, size=8)
+    memory.close()
+    memory.unlink()
+else:
+    model = A3C("MlpPolicy", "CartPole-v1", n_workers=2)
 if before == "learned":
     model.learn(40)
 first = os.getpid()
@@ -379,6 +386,8 @@ while caller == "exits" and os.path.exists(f"/proc/{first}"):
     time.sleep(0.05)
 try:
     warnings.simplefilter("error")
+    if before == "shared":
+        model = A3C("MlpPolicy", "CartPole-v1", n_workers=2)
     text = str(model.learn(30).num_timesteps)
     if files == "closed":
         text += "".join(open(file.name).read() for file in mine)
@@ -397,6 +406,7 @@ os.replace(f"{answer}-unfinished", answer)
         ("learned", "kept", "exits"),
         ("learned", "closed", "exits"),
         ("learned", "closed", "stays"),
+        ("shared", "closed", "stays"),
     ],
 )
 def test_a_process_that_has_become_a_daemon_learns(before: str, files: str, caller: str, tmp_path: Path) -> None:
