@@ -10,6 +10,30 @@ from typing import Any
 
 import yaml
 
+from tuning.errors import UsageError
+
+
+def make_room(path: Path) -> Path:
+    """Make the folder of a file that a user has named, where needed.
+
+    Returns:
+        The file.
+
+    Raises:
+        UsageError: there can be no such file; without this, one would learn it from a traceback.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give the name of a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{path.parent} cannot be made ({error.strerror}); choose another place for {path.name}"
+        ) from error
+    if not os.access(path.parent, os.W_OK):
+        raise UsageError(f"{path.parent} cannot be written to; choose another place for {path.name}")
+    return path
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Signals that ask a process to stop, collected so that it stops where nothing is half done."""
+"""Signals that ask a process to stop: collected, so that it stops where nothing is half done, or taken as Ctrl-C."""
 
 import signal
 import threading
@@ -31,3 +31,20 @@ def collected_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM, with which batch systems and `docker stop` end a process, keep what there is as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread receives signals
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt("terminated by SIGTERM")
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

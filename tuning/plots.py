@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from tuning import statistics
 from tuning.errors import UsageError
-from tuning.files import whole_file
+from tuning.files import make_room, whole_file
 from tuning.results.per_run import curve, runs
 from tuning.results.summaries import summary
 
@@ -138,9 +138,9 @@ def save(figure: Figure, path: Path | str) -> None:
         path: ends with .png, .svg or .pdf; its folder is made where needed.
 
     Raises:
-        UsageError: another ending.
+        UsageError: another ending, or there can be no such file.
     """
-    path = check_suffix(Path(path))
+    path = make_room(check_suffix(Path(path)))
     with style.context(STYLE), whole_file(path) as temporary:
         # the date is the only thing that differs between two files of the same runs
         figure.savefig(temporary, metadata={".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix))

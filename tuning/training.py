@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import gymnasium as gym
@@ -29,6 +28,7 @@ from tuning.callback import RunCallback, trains_beside
 from tuning.config import RunConfig, resolve
 from tuning.errors import TrainingFailed, UsageError
 from tuning.evaluation import Evaluator
+from tuning.interruption import sigterm_interrupts
 from tuning.progress import reporter
 from tuning.recorder import Recorder, create_run, one_line
 from tuning.runs import DEFAULT_RUNS_DIR, RunFolder, open_run
@@ -189,7 +189,7 @@ def _run(
         if (venv := model.get_env()) is not None:
             stack.callback(venv.close)
         try:
-            with _sigterm_interrupts(), shown:
+            with sigterm_interrupts(), shown:
                 _learn(model, config, watch, callback)
                 recorder.flush()
                 watch.evaluate()
@@ -249,20 +249,3 @@ def _undisturbed() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM, with which batch systems and `docker stop` end a process, save the model as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread receives signals
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt("terminated by SIGTERM")
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

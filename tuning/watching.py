@@ -16,7 +16,7 @@ from tuning import environments
 from tuning.config import RunConfig, resolve
 from tuning.errors import UsageError
 from tuning.evaluation import EpisodeResult, evaluate_model, load_model
-from tuning.files import whole_file
+from tuning.files import make_room, whole_file
 from tuning.runs import open_run
 from tuning.seeds import evaluation_seed
 
@@ -39,7 +39,7 @@ def watch(
     Args:
         run: the run's folder, which is left as it is.
         episodes: how many, one after the other.
-        record: a video file to write instead of opening a window; needs no display.
+        record: a video file to write instead of opening a window; needs no display. Its folder is made where needed.
         sampled: sample actions instead of taking the most likely ones.
         model: "final", "best" or "last".
         seed: of the environment; derived from the run's by default.
@@ -76,16 +76,16 @@ def _window(config: RunConfig) -> Iterator[VecEnv]:
 def _video(config: RunConfig, path: Path) -> Iterator[VecEnv]:
     """An environment whose frames become the file, which appears when the block ends without an exception."""
     if path.suffix.lower() not in _ENDINGS:
-        raise UsageError(f"--record {path}: the name must end with {', '.join(_ENDINGS)}; try {path.stem}.mp4")
-    if not path.parent.is_dir():
-        raise UsageError(f"--record {path}: there is no folder {path.parent}; make it first")
+        raise UsageError(
+            f"--record {path}: the name must end with {', '.join(_ENDINGS)}; try {path.with_suffix('.mp4')}"
+        )
     try:
         import imageio_ffmpeg  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("video", wanted=f"The video {path}", package="imageio-ffmpeg") from error
     _check_render_mode(config, "rgb_array")
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame then draws without a display
-    with whole_file(path) as temporary:
+    with whole_file(make_room(path)) as temporary:
         film = _Film(temporary)
         venv = environments.evaluation_env(config, render_mode="rgb_array", innermost=film.of)
         try:

@@ -410,6 +410,9 @@ def test_formats_on_standard_output_and_in_files(runs_dir, tmp_path, capsys):
     code, shown = run_cli(capsys, runs_dir, "--output", tmp_path / "table.md", "--table", "pairwise")
     assert (code, shown.out.strip()) == (0, str(tmp_path / "table.md"))
     assert "P(X > Y) [95 %]" in (tmp_path / "table.md").read_text()
+    code, _ = run_cli(capsys, runs_dir, "--format", "csv", "--output", tmp_path / "table.txt")
+    assert code == 0
+    assert (tmp_path / "table.txt").read_text().startswith("algo,variant")
     code, _ = run_cli(capsys, runs_dir, "--table", "long", "--output", tmp_path / "long.csv")
     assert code == 0
     assert set(pd.read_csv(tmp_path / "long.csv")["metric"]) >= {"return", "steps_per_second"}
@@ -448,6 +451,7 @@ def test_thresholds_and_references_can_be_given(runs_dir, make_run, capsys):
         (["."], "there are no runs in"),
         (["RUNS", "--format", "markdwn"], "did you mean markdown"),
         (["RUNS", "--output", "table.xyz"], "does not say its format"),
+        (["RUNS", "--output", "table.json", "--format", "csv"], "--format csv, but --output table.json ends as json"),
         (["RUNS", "--table", "sumary"], "summary"),
         (["RUNS", "--threshold", "Pendulum-v1"], "an environment and a return"),
         (["RUNS", "--threshold", "Pendulum-v1=high"], "a return is a number"),
@@ -464,6 +468,19 @@ def test_wrong_usage_exits_2_with_one_line_and_writes_nothing(
     assert message in shown.err
     assert len(shown.err.splitlines()) == 1
     assert not list((tmp_path / "empty").iterdir())
+
+
+@pytest.mark.parametrize("command", ["results", "plot"])
+def test_a_file_that_cannot_be_written_is_one_line(runs_dir, tmp_path, capsys, command):
+    (tmp_path / "file").write_text("precious")
+    name = {"results": "out.csv", "plot": "out.png"}[command]
+    (tmp_path / name).mkdir()
+    for output, message in ((tmp_path / name, "is a folder"), (tmp_path / "file" / name, "file cannot be made")):
+        assert cli.run([command, str(runs_dir), "--output", str(output)]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert len(error.splitlines()) == 1
+    assert not list((tmp_path / name).iterdir())
 
 
 def test_a_corrupted_run_is_named(runs_dir, capsys):

@@ -62,12 +62,27 @@ def test_an_existing_video_stays_when_filming_fails(run, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("record", "message"), [("film.gif", "must end with .mp4"), ("film", "try film.mp4"), ("no/film.mp4", "no folder")]
+    ("record", "message"),
+    [
+        ("film.gif", "must end with .mp4"),
+        ("film", "try .*film.mp4"),
+        ("no/film", "try .*no/film.mp4"),
+        ("file/film.mp4", "file cannot be made"),
+        ("folder.mp4", "is a folder"),
+    ],
 )
-def test_a_name_that_cannot_become_a_video_is_refused_first(run, tmp_path, record, message):
+def test_a_name_that_cannot_become_a_video_is_refused_first(run, tmp_path, monkeypatch, record, message):
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "folder.mp4").mkdir()
+    monkeypatch.setattr("tuning.watching.evaluate_model", None)
     with pytest.raises(UsageError, match=message):
         watch(run.path, record=tmp_path / record)
-    assert list(tmp_path.iterdir()) == []
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder.mp4"]
+
+
+def test_the_videos_folder_is_made(run, tmp_path):
+    watch(run.path, record=tmp_path / "of" / "today" / "film.mp4")
+    assert len(frames_of(tmp_path / "of" / "today" / "film.mp4")) > 1
 
 
 def test_without_ffmpeg_the_extra_is_named(run, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from typing import Any
 import typer.core
 
 from tuning.errors import UsageError
+from tuning.interruption import sigterm_interrupts
 from tuning.yaml_files import parse_value
 
 TAKE_SEVERAL = ("--hyperparams",)
@@ -26,7 +27,7 @@ class SeveralValues(typer.core.TyperCommand):
 
 
 class Continuable(SeveralValues):
-    """A command that goes on where it was interrupted when it is given again; Ctrl-C says so, with the command."""
+    """A command that goes on where it was interrupted when it is given again; Ctrl-C and SIGTERM say so, with it."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Keep what was given, before the parser takes it apart."""
@@ -37,7 +38,8 @@ class Continuable(SeveralValues):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            with sigterm_interrupts():
+                return super().invoke(ctx)
         except KeyboardInterrupt as interruption:
             raise KeyboardInterrupt(
                 f"{str(interruption) or 'interrupted'}; what has finished is kept, continue with: {given_command(ctx)}"

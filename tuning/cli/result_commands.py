@@ -154,7 +154,12 @@ def results(
     """
     from tuning import results as tables
     from tuning.cli.tables import print_summary, print_table, print_text
+    from tuning.results.formats import SUFFIXES
 
+    if output is not None and fmt in SUFFIXES.values() and SUFFIXES.get(output.suffix.lower(), fmt) != fmt:
+        raise UsageError(
+            f"--format {fmt}, but --output {output} ends as {SUFFIXES[output.suffix.lower()]}; keep one of them"
+        )
     long = _load(runs_dir, threshold)
     shown = {
         TableName.SUMMARY: tables.summary,

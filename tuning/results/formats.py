@@ -11,7 +11,7 @@ import pandas as pd
 
 from agents.errors import MissingExtraError
 from tuning.errors import UsageError, did_you_mean
-from tuning.files import whole_file
+from tuning.files import make_room, whole_file
 from tuning.results.readable import readable
 
 Content = str | bytes
@@ -108,10 +108,10 @@ def to_file(table: pd.DataFrame, fmt: str | None, path: Path | str) -> None:
         path: the file; its folder is made where needed.
 
     Raises:
-        UsageError: the format is unknown.
+        UsageError: the format is unknown, or there can be no such file.
         MissingExtraError: the format needs a package that is not installed.
     """
     path = Path(path)
     content = render(table, format_of(path) if fmt is None else fmt)
-    with whole_file(path) as temporary:
+    with whole_file(make_room(path)) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -46,7 +46,7 @@ def work(study: SlotStudy, objective: Objective, callbacks: Iterable[Callback] =
         return True
     except _TrialInterrupted as interrupted:
         study.tell(interrupted.number, state=TrialState.FAIL)
-        raise KeyboardInterrupt from interrupted
+        raise KeyboardInterrupt(*interrupted.args) from interrupted
     return False
 
 
@@ -81,10 +81,11 @@ class _TrialInterrupted(BaseException):
 
     Args:
         number: the trial's.
+        message: the KeyboardInterrupt's.
     """
 
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
         self.number = number
 
 
@@ -99,7 +100,7 @@ class _Marked:
             values = self._objective(trial)
         except KeyboardInterrupt as interruption:
             trial.set_user_attr(LOST, INTERRUPTED)
-            raise _TrialInterrupted(trial.number) from interruption
+            raise _TrialInterrupted(trial.number, str(interruption)) from interruption
         except optuna.TrialPruned:
             trial.set_user_attr(ENDED, "pruned")
             raise

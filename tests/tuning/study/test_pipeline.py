@@ -1,7 +1,9 @@
 """Search, race, test and verdict with real runs, as short as they can be; and the command."""
 
 import json
+import os
 import shlex
+import signal
 from contextlib import nullcontext
 
 import optuna
@@ -12,6 +14,7 @@ from tuning.cli import run as run_command
 from tuning.config import resolve
 from tuning.errors import TrainingFailed, UsageError
 from tuning.study import address, finals, pipeline, runner
+from tuning.study.lost_trials import MAX_RETRIES
 from tuning.study.seeds import Stage, stage_seeds
 
 SHORT = {"n_timesteps": 40, "n_evaluations": 2, "eval_episodes": 1, "n_envs": 1, "race_top": 2}
@@ -144,6 +147,21 @@ def test_ctrl_c_is_one_line_with_the_command_that_continues_the_study(tmp_path, 
     out = capsys.readouterr().out
     assert "The winner is " in out
     assert shlex.split(out.splitlines()[-1])[-1] == str(next(folder.rglob("winner.yml"))), "can be pasted as well"
+
+
+def test_sigterm_ends_a_search_as_ctrl_c_does_and_counts_as_no_death_of_its_trial(tmp_path, capsys, train_by):
+    def curve(config):
+        os.kill(os.getpid(), signal.SIGTERM)  # from a batch system, which may do so any number of times
+        raise AssertionError("the signal did nothing")
+
+    train_by(curve)
+    before = signal.getsignal(signal.SIGTERM)
+    for _ in range(MAX_RETRIES + 2):
+        assert run_command([*WORDS.split(), "--runs-dir", str(tmp_path), "--no-progress"]) == 130
+        assert capsys.readouterr().err.startswith(
+            "actorzoo: terminated by SIGTERM; what has finished is kept, continue"
+        )
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_interrupted_workers_tell_the_command_that_continues_without_its_password(tmp_path, capsys, monkeypatch):
