@@ -28,9 +28,9 @@ from stable_baselines3.common.type_aliases import Schedule
 
 from agents.a3c.recipe import A3CRecipe
 from agents.asynchronous.algorithm import ALL_ACTION_SPACES, AsynchronousAlgorithm
-from agents.asynchronous.arguments import check_number
 from agents.asynchronous.copies import EnvironmentLike
 from agents.common.action_spaces import check_floats
+from agents.common.arguments import check_number
 from agents.common.flat import FlatParameters
 
 # A standard deviation that shrinks without limit ends in infinite log probabilities; below this one the noise of

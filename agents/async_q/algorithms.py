@@ -27,8 +27,8 @@ from agents.async_q.exploration import (
 )
 from agents.async_q.learner import Method, ValueRecipe
 from agents.asynchronous.algorithm import AsynchronousAlgorithm
-from agents.asynchronous.arguments import check_number, check_whole
 from agents.asynchronous.copies import EnvironmentLike
+from agents.common.arguments import check_number, check_whole
 from agents.common.flat import FlatParameters
 
 PAPERS_FINAL_EPSILONS = MappingProxyType({0.1: 0.4, 0.01: 0.3, 0.5: 0.3})

@@ -27,13 +27,6 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import MaybeCallback, Schedule
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.asynchronous.arguments import (
-    LARGEST_SEED,
-    check_learning_rate,
-    check_number,
-    check_policy,
-    check_whole,
-)
 from agents.asynchronous.budget import StepBudget
 from agents.asynchronous.copies import EnvironmentLike, factory_for, resolve
 from agents.asynchronous.delivery import Delivery, SegmentProgressBar, record_statistics
@@ -47,6 +40,15 @@ from agents.asynchronous.processes import warm_up
 from agents.asynchronous.supervisor import Supervisor
 from agents.asynchronous.supported_spaces import check_spaces
 from agents.asynchronous.worker import Task, build_worker, cannot_be_copied, pack
+from agents.common.arguments import (
+    LARGEST_SEED,
+    check_learning_rate,
+    check_number,
+    check_policy,
+    check_verbose,
+    check_whole,
+)
+from agents.common.callback_locals import first_locals
 from agents.common.flat import FlatParameters, flatten_buffers
 from agents.common.schedules import FollowsLearningRate, constant_of
 
@@ -146,7 +148,7 @@ class AsynchronousAlgorithm(FollowsLearningRate):
         _init_setup_model: bool,
     ) -> None:
         check_policy(policy, self.policy_aliases, self._policy_kinds)
-        check_whole("verbose", verbose, 0)
+        check_verbose(verbose)
         resolved = None if env is None else resolve(env)
         if resolved is not None:
             check_spaces(policy, resolved.observation_space, resolved.action_space)
@@ -375,15 +377,9 @@ class AsynchronousAlgorithm(FollowsLearningRate):
         )
         if self._last_obs is not seen:
             self._memory = None  # the environment was reset
-        begin = {
-            "self": self,
-            "total_timesteps": total_timesteps,
-            "callback": initialized,
-            "log_interval": log_interval,
-            "tb_log_name": tb_log_name,
-            "reset_num_timesteps": reset_num_timesteps,
-            "progress_bar": progress_bar,
-        }
+        begin = first_locals(
+            self, total_timesteps, initialized, log_interval, tb_log_name, reset_num_timesteps, progress_bar
+        )
         initialized.on_training_start(begin | self._own_first_locals, globals())
         self._take_up_changes()
         delivery = Delivery(self, initialized, total_timesteps, log_interval)

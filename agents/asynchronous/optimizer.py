@@ -14,8 +14,8 @@ import numpy as np
 import torch as th
 from numpy.typing import NDArray
 
-from agents.asynchronous.arguments import check_number
 from agents.asynchronous.memory import Layout
+from agents.common.arguments import check_number
 from agents.common.flat import FlatParameters
 from agents.common.optimizers import adam_update, momentum_update, rmsprop_update
 

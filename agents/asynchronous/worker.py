@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.asynchronous.arguments import SCHEDULES_GIVE_RATES, check_number
 from agents.asynchronous.budget import StepBudget
 from agents.asynchronous.copies import EnvironmentFactory, travels
 from agents.asynchronous.errors import NonFiniteGradientError
@@ -39,6 +38,7 @@ from agents.asynchronous.optimizer import UpdateRule
 from agents.asynchronous.segment import Observations, Segment
 from agents.asynchronous.stepping import Stepper, make_stepper
 from agents.asynchronous.store import MemoryStore, ParameterStore
+from agents.common.arguments import SCHEDULES_GIVE_RATES, check_number
 from agents.common.flat import FlatParameters, flatten_buffers
 from agents.common.optimizers import clip_gradient
 from agents.common.schedules import rounded_to_zero

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from gymnasium import spaces
 
 from agents.common.action_spaces import check_floats
+from agents.common.arguments import check_number
 from agents.dpg.layout import COMPATIBLE_VARIANTS, VARIANTS
 from agents.online.arguments import check_bool, check_step_size
 
@@ -43,8 +44,7 @@ def check_arguments(model: DPG) -> None:
     """
     for name in ("natural_gradient", "full_gq"):
         check_bool(name, getattr(model, name))
-    if not 0.0 <= model.gamma <= 1.0:
-        raise ValueError(f"gamma={model.gamma}, but it must lie in [0, 1]; for 99 % write 0.99.")
+    check_number("gamma", model.gamma, 0.0, 1.0, remedy="for 99 % write 0.99")
     if model.variant not in VARIANTS:
         raise ValueError(f"variant={model.variant!r}, but it must be one of {', '.join(map(repr, VARIANTS))}.")
     for name in model.step_size_names:

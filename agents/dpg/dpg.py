@@ -21,7 +21,8 @@ from stable_baselines3.common.type_aliases import MaybeCallback, Schedule
 from stable_baselines3.common.utils import FloatSchedule
 
 from agents.asynchronous.copies import EnvironmentLike, resolve
-from agents.common.schedules import FollowsLearningRate, step_sizes
+from agents.common.callback_locals import first_locals
+from agents.common.schedules import step_sizes
 from agents.dpg.arguments import check_action_space, check_arguments, check_layout
 from agents.dpg.behavior import Behavior, BehaviorPolicy, make_behavior
 from agents.dpg.deep_policy import CnnPolicy, DeepPolicy, MlpPolicy, MultiInputPolicy
@@ -39,7 +40,7 @@ LINEAR_RATES = (0.01, 0.1, 0.1, 0.1)
 DEEP_RATE = 3e-4
 
 
-class DPG(FollowsLearningRate, OnlineAlgorithm):
+class DPG(OnlineAlgorithm):
     """Deterministic policy gradient.
 
     ``predict`` acts with mu, so ``EvalCallback``'s ``eval/`` is mu's return while ``rollout/ep_rew_mean`` is the
@@ -129,7 +130,7 @@ class DPG(FollowsLearningRate, OnlineAlgorithm):
             gamma=gamma,
             action_noise=action_noise,
             policy_kwargs=policy_kwargs,
-            stats_window_size=stats_window_size,
+            stats_window_size=int(stats_window_size),
             tensorboard_log=tensorboard_log,
             verbose=verbose,
             # A step of a linear policy is a few microseconds of NumPy; a graphics card has nothing to speed up.
@@ -150,7 +151,7 @@ class DPG(FollowsLearningRate, OnlineAlgorithm):
         self._learner: LinearLearner | None = None
         if env is not None:
             check_action_space(self.action_space)
-        check_arguments(self)
+        self._check_arguments()
         if _init_setup_model:
             self._setup_model()
 
@@ -224,10 +225,10 @@ class DPG(FollowsLearningRate, OnlineAlgorithm):
         A behavior policy that was a model is not in the file: pass it as ``behavior_policy`` before learning goes on.
 
         Raises:
-            ValueError: an argument that the stored weights do not fit.
+            ValueError: an argument is out of range, or the stored weights do not fit it.
         """
         try:
-            model = super().load(path, env, *args, **kwargs)
+            return super().load(path, env, *args, **kwargs)
         except RuntimeError as error:
             if changed := sorted({"variant", "full_gq", "policy_kwargs"} & kwargs.keys()):
                 raise ValueError(
@@ -235,8 +236,6 @@ class DPG(FollowsLearningRate, OnlineAlgorithm):
                     "the model as it was saved, or make a new one."
                 ) from error
             raise
-        check_arguments(model)
-        return model
 
     def save(self, path: str | pathlib.Path | BufferedIOBase, *args: Any, **kwargs: Any) -> None:
         """As SB3's; a behavior policy that is a model is left out."""
@@ -248,6 +247,9 @@ class DPG(FollowsLearningRate, OnlineAlgorithm):
         return (["policy"] if self.is_linear else ["policy", "policy.optimizer"]), []
 
     # learning
+
+    def _check_arguments(self) -> None:
+        check_arguments(self)
 
     def learn(
         self,
@@ -278,7 +280,7 @@ class DPG(FollowsLearningRate, OnlineAlgorithm):
         """
         self._check_behavior_is_here()
         # Here and not only at construction: the attributes are free to be changed between two calls.
-        check_arguments(self)
+        self._check_arguments()
         check_layout(self)
         self._follow_learning_rate()
         self._setup_critic_schedules()
@@ -290,8 +292,8 @@ class DPG(FollowsLearningRate, OnlineAlgorithm):
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         self.behavior = self._make_behavior()
-        begin = self.first_locals(
-            total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
+        begin = first_locals(
+            self, total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
         )
         callback.on_training_start(begin, globals())
         self._run(total_timesteps, callback, log_interval, unwatched)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from gymnasium import spaces
 
-from agents.asynchronous.arguments import check_number, check_whole
 from agents.common.action_spaces import check_floats
+from agents.common.arguments import check_number, check_whole
 from agents.online.arguments import check_step_size
 
 if TYPE_CHECKING:
@@ -50,9 +50,7 @@ def check_arguments(model: OffPAC) -> None:
         ValueError: names the argument, what it may be, and what to do.
     """
     for name in ("gamma", "trace_decay", "emphasis"):
-        value = getattr(model, name)
-        if not 0.0 <= value <= 1.0:
-            raise ValueError(f"{name}={value}, but it must lie in [0, 1]; for 99 % write 0.99.")
+        check_number(name, getattr(model, name), 0.0, 1.0, remedy="for 99 % write 0.99")
     for name in ("learning_rate", "critic_learning_rate", "secondary_learning_rate"):
         check_step_size(name, getattr(model, name))
     known = LINEAR_CRITICS if model.is_linear else DEEP_CRITICS
@@ -70,10 +68,9 @@ def check_arguments(model: OffPAC) -> None:
             f"policies learn "
             "from replay and have neither; leave them out, or use LinearPolicy or TileCodingPolicy."
         )
-    if not model.rho_bar > 0.0:
-        raise ValueError(f"rho_bar={model.rho_bar}, but ratios must be truncated at a positive number; 1.0 is usual.")
-    if model.n_steps is not None and model.n_steps < 1:
-        raise ValueError(f"n_steps={model.n_steps}, but a segment has at least 1 step; None chooses by trace_decay.")
+    check_number("rho_bar", model.rho_bar, 0.0, above=True, infinite=True, remedy="1 is usual")
+    if model.n_steps is not None:
+        check_whole("n_steps", model.n_steps, 1)
     _check_replay(model)
 
 

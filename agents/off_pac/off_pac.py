@@ -25,8 +25,9 @@ from stable_baselines3.common.utils import FloatSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.asynchronous.copies import EnvironmentLike, resolve
+from agents.common.callback_locals import first_locals
 from agents.common.importance import RatioStatistics
-from agents.common.schedules import FollowsLearningRate, step_sizes
+from agents.common.schedules import step_sizes
 from agents.off_pac.arguments import check_action_space, check_arguments
 from agents.off_pac.behavior import Behavior, BehaviorPolicy, make_behavior
 from agents.off_pac.deep_policy import CnnPolicy, DeepPolicy, MlpPolicy, MultiInputPolicy
@@ -46,7 +47,7 @@ IDLE_RATIOS = 1000
 """So many ratios of 0 in a row are no chance, even with a hundred actions of which one is right."""
 
 
-class OffPAC(FollowsLearningRate, OnlineAlgorithm):
+class OffPAC(OnlineAlgorithm):
     """Off-policy actor-critic with importance ratios.
 
     ``predict`` acts with the target policy, so ``EvalCallback``'s ``eval/`` is the target's return while
@@ -151,7 +152,7 @@ class OffPAC(FollowsLearningRate, OnlineAlgorithm):
             replay_buffer_kwargs=replay_buffer_kwargs,
             optimize_memory_usage=optimize_memory_usage,
             policy_kwargs=policy_kwargs,
-            stats_window_size=stats_window_size,
+            stats_window_size=int(stats_window_size),
             tensorboard_log=tensorboard_log,
             verbose=verbose,
             # A step of a linear policy is a few microseconds of NumPy; a graphics card has nothing to speed up.
@@ -179,7 +180,7 @@ class OffPAC(FollowsLearningRate, OnlineAlgorithm):
         self.largest_reward = 0.0  # in magnitude, of all that linear learners have seen; it bounds what values can be
         self._learner: LinearLearner | None = None
         self._recorded: NDArray[np.float32] | None = None  # what replay is to store of the step under way
-        check_arguments(self)
+        self._check_arguments()
         if _init_setup_model:
             self._setup_model()
 
@@ -242,19 +243,6 @@ class OffPAC(FollowsLearningRate, OnlineAlgorithm):
         if seed is not None:
             self.generator = np.random.default_rng(seed)
 
-    @classmethod
-    def load(cls, *args: Any, **kwargs: Any) -> Self:
-        """As SB3's; ``env`` may also be an id or a callable.
-
-        A behavior policy that was a model is not in the file: pass it as ``behavior_policy`` before learning goes on.
-
-        Raises:
-            ValueError: an argument that replaces a stored one is out of range.
-        """
-        model = super().load(*args, **kwargs)
-        check_arguments(model)
-        return model
-
     def save(self, path: str | pathlib.Path | BufferedIOBase, *args: Any, **kwargs: Any) -> None:
         """As SB3's, with the traces of the moment; a behavior policy that is a model is left out."""
         self._export_traces()
@@ -270,13 +258,16 @@ class OffPAC(FollowsLearningRate, OnlineAlgorithm):
 
     # learning
 
-    def take_up_attributes(self) -> None:
+    def _check_arguments(self) -> None:
+        check_arguments(self)
+
+    def _take_up_attributes(self) -> None:
         """Check what may have been changed since the last call, and follow step sizes that were.
 
         Raises:
             ValueError: an attribute holds what it may not.
         """
-        check_arguments(self)
+        self._check_arguments()
         if isinstance(self.policy, DeepPolicy) and self.critic != self.policy.critic_kind:
             raise ValueError(
                 f"critic={self.critic!r}, but this model's network was made for critic={self.policy.critic_kind!r}; "
@@ -313,7 +304,7 @@ class OffPAC(FollowsLearningRate, OnlineAlgorithm):
             TrainingDivergedError: a linear agent's weights have grown beyond all use.
         """
         self._check_behavior_is_here()
-        self.take_up_attributes()
+        self._take_up_attributes()
         self.behavior = make_behavior(self.behavior_policy, self.action_space)
         self.ratio_statistics.restart()
         if not self.is_linear:
@@ -323,8 +314,8 @@ class OffPAC(FollowsLearningRate, OnlineAlgorithm):
         total_timesteps, callback = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
-        begin = self.first_locals(
-            total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
+        begin = first_locals(
+            self, total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
         )
         callback.on_training_start(begin, globals())
         assert self.env is not None
@@ -370,7 +361,7 @@ class OffPAC(FollowsLearningRate, OnlineAlgorithm):
         Raises:
             ValueError: the data set is not usable; names the array and the row. An attribute holds what it may not.
         """
-        self.take_up_attributes()
+        self._take_up_attributes()
         arguments = (callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
         learn_from_dataset(self, dataset, n_epochs, *arguments)
         return self

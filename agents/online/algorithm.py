@@ -7,6 +7,7 @@ observations that a behavior policy looks at, and the behavior policy that a fil
 from __future__ import annotations
 
 import pathlib
+from abc import abstractmethod
 from collections.abc import Mapping
 from io import BufferedIOBase
 from typing import Any, ClassVar, Self
@@ -19,9 +20,9 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
-from agents.asynchronous.arguments import check_number
 from agents.asynchronous.copies import EnvironmentLike, resolve
-from agents.common.schedules import constant_of
+from agents.common.arguments import check_number
+from agents.common.schedules import FollowsLearningRate, constant_of
 from agents.online.final_observations import KeepsFinalObservations
 from agents.online.images import untransposed
 
@@ -32,7 +33,7 @@ class _NotInTheFile:
     """Stands for a behavior policy that was a model and therefore not saved."""
 
 
-class OnlineAlgorithm(OffPolicyAlgorithm):
+class OnlineAlgorithm(FollowsLearningRate, OffPolicyAlgorithm):
     """An off-policy algorithm with the argument ``behavior_policy``; takes what OffPolicyAlgorithm takes."""
 
     behavior_policy: Any
@@ -68,10 +69,14 @@ class OnlineAlgorithm(OffPolicyAlgorithm):
         """As SB3's; ``env`` may also be an id or a callable.
 
         A behavior policy that was a model is not in the file: pass it as ``behavior_policy`` before learning goes on.
+
+        Raises:
+            ValueError: an argument that replaces a stored one is out of range.
         """
         model = super().load(path, None if env is None else resolve(env), *args, **kwargs)
         if model._unsaved_behavior is not None and "behavior_policy" not in kwargs:
             model.behavior_policy = _NotInTheFile
+        model._check_arguments()
         return model
 
     def save(self, path: str | pathlib.Path | BufferedIOBase, *args: Any, **kwargs: Any) -> None:
@@ -102,25 +107,9 @@ class OnlineAlgorithm(OffPolicyAlgorithm):
         check_number("total_timesteps", total_timesteps)
         return super()._setup_learn(total_timesteps, *args, **kwargs)
 
-    def first_locals(
-        self,
-        total_timesteps: int,
-        callback: BaseCallback,
-        log_interval: int | None,
-        tb_log_name: str,
-        reset_num_timesteps: bool,
-        progress_bar: bool,
-    ) -> dict[str, Any]:
-        """What callbacks find among their locals where the training starts: what SB3's ``learn`` shows, and no more."""
-        return {
-            "self": self,
-            "total_timesteps": total_timesteps,
-            "callback": callback,
-            "log_interval": log_interval,
-            "tb_log_name": tb_log_name,
-            "reset_num_timesteps": reset_num_timesteps,
-            "progress_bar": progress_bar,
-        }
+    @abstractmethod
+    def _check_arguments(self) -> None:
+        """Refuse attributes that are out of range or do not go together, with a ValueError that names them."""
 
     @property
     def constant_step_sizes(self) -> bool:

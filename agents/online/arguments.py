@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.policies import BasePolicy
 
-from agents.asynchronous.arguments import LARGEST_SEED, check_number, check_policy, check_whole
+from agents.common.arguments import LARGEST_SEED, check_number, check_policy, check_verbose, check_whole
 
 
 def check_shared_arguments(
@@ -37,7 +37,7 @@ def check_shared_arguments(
             "env=None, but the networks are built for an environment's spaces; give an environment, or load a model "
             "that has been saved."
         )
-    check_whole("verbose", numbers["verbose"], 0)
+    check_verbose(numbers["verbose"])
     check_whole("stats_window_size", numbers["stats_window_size"], 1)
     if numbers["seed"] is not None:
         check_whole("seed", numbers["seed"], 0, LARGEST_SEED)

@@ -11,7 +11,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.dqn.policies import DQNPolicy
 
 import agents
-from agents.asynchronous.arguments import check_number
+from agents.common.arguments import check_number
 from tests.agents.drop_in import METHODS, each_method, small
 
 NAN = float("nan")

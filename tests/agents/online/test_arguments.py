@@ -15,11 +15,16 @@ STEP_SIZE = "a finite number of at least 0; 0.0 freezes its part"
 SHARED = {
     "learning_rate": (["fast", -1.0, NAN, INFINITY, [1e-3]], STEP_SIZE),
     "critic_learning_rate": (["fast", -1.0, NAN], STEP_SIZE),
+    "gamma": ([1.1, -0.1, "0.9", None, NAN], "a number in [0, 1]; for 99 % write 0.99"),
     "stats_window_size": ([0, 2.5, "100", None], "a whole number of at least 1"),
     "verbose": (["x", -1, None], "a whole number of at least 0"),
     "seed": ([-1, 2.5, "a", 2**32], "a whole number from 0 to 4294967295"),
 }
 OFF_PAC = {
+    "trace_decay": ([1.1, "0.9", None, NAN], "a number in [0, 1]"),
+    "emphasis": ([1.1, "0.9", None, NAN], "a number in [0, 1]"),
+    "n_steps": ([0, -1, 2.5, "5"], "a whole number of at least 1"),
+    "rho_bar": ([0, -1.0, "1", None, NAN], "a positive number; 1 is usual"),
     "buffer_size": ([0, -1, 2.5, None], "a whole number of at least 1"),
     "batch_size": ([0, -1, "32"], "a whole number of at least 1"),
     "learning_starts": ([-1, 2.5, None], "a whole number of at least 0"),
@@ -78,9 +83,18 @@ def test_a_number_of_steps_that_is_none_is_refused(cls, policy, steps):
     assert model.learn(8).num_timesteps == 8
 
 
+@pytest.mark.parametrize("cls", [*ENVS, agents.A3C], ids=lambda cls: cls.__name__)
+def test_verbosity_may_be_true_or_false_as_in_sb3(cls):
+    for verbose in (True, False):
+        model = cls("MlpPolicy", ENVS.get(cls, "CartPole-v1"), **SMALL, verbose=verbose, seed=0)
+        assert model.learn(8).num_timesteps == 8
+
+
 def test_what_sb3_takes_is_taken():
     numbers = {"learning_starts": 0, "target_update_interval": 0, "gradient_steps": -1, "batch_size": np.int64(4)}
     model = agents.OffPAC("MlpPolicy", "CartPole-v1", **SMALL, **numbers, tau=1, max_grad_norm=INFINITY, seed=0)
     assert model.learn(12).num_timesteps == 12
-    natural = agents.DPG("LinearPolicy", "Pendulum-v1", natural_gradient=np.True_, seed=np.int64(0))
+    natural = agents.DPG(
+        "LinearPolicy", "Pendulum-v1", natural_gradient=np.True_, seed=np.int64(0), stats_window_size=np.int64(5)
+    )
     assert natural.learn(12).num_timesteps == 12

@@ -25,6 +25,16 @@ def check_whole(name: str, value: Any, least: int, most: float = math.inf) -> No
         raise ValueError(f"{name}={value!r}, but it must be a whole number {allowed}.")
 
 
+def check_verbose(value: Any) -> None:
+    """Refuse what is no level of verbosity; True and False are SB3's 1 and 0.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(value, bool):
+        check_whole("verbose", value, 0)
+
+
 def check_number(
     name: str,
     value: Any,
