@@ -35,6 +35,7 @@ class MemoryStore:
         rule: how a gradient changes the parameters.
         worker: whose statistics to use where every worker keeps its own.
         lower_bounds: (slice, values) pairs: parameters that an update may not push below a value, each its own.
+            Who looks into the memory itself may see an update that is not complete; ``pull`` never gives one.
     """
 
     def __init__(
@@ -46,15 +47,19 @@ class MemoryStore:
     ) -> None:
         self.parameters: FloatVector = arrays["parameters"]
         self._update = rule.bind(self.parameters, arrays, worker)
-        self._bounded = [(self.parameters[where], values) for where, values in lower_bounds]
+        self._bounds = lower_bounds
 
     def pull(self, out: FloatVector) -> None:
         """Copy the present parameters into ``out``; nothing to do when it is the store's own vector."""
         if out is not self.parameters:
             np.copyto(out, self.parameters)
+            self._raise_to_bounds(out)  # another worker's update may not have been followed by its bounds yet
 
     def push(self, gradient: FloatVector, learning_rate: float) -> None:
         """Apply a gradient at once."""
         self._update(gradient, learning_rate)
-        for part, values in self._bounded:
-            np.maximum(part, values, out=part)
+        self._raise_to_bounds(self.parameters)
+
+    def _raise_to_bounds(self, vector: FloatVector) -> None:
+        for where, values in self._bounds:
+            np.maximum(vector[where], values, out=vector[where])
